@@ -1,0 +1,37 @@
+"""What went wrong at an upstream, as a value that the retry policy can judge."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+__all__ = ["Fault", "UpstreamFailure"]
+
+
+class Fault(Enum):
+    """Who has to change something before another try can succeed."""
+
+    REQUEST = "request"
+    """The client's request: every upstream would refuse it. Passed on as it is."""
+    ACCOUNT = "account"
+    """Our account at this provider (bad key, no credit, model not enabled): another target may work, this one won't."""
+    RATE = "rate"
+    """Our account is at the provider's rate limit: the same target works later, another one now."""
+    UPSTREAM = "upstream"
+    """The provider or the way to it: overloaded, 5xx, broken connection, garbage."""
+    TIMEOUT = "timeout"
+    """The provider did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFailure:
+    """`status` is the upstream's HTTP status, or 0 when it sent none. `message` may be shown to a client."""
+
+    fault: Fault
+    status: int
+    message: str
+    type: str = "api_error"
+    code: str | None = None
+    param: str | None = None
+    retry_after: float | None = None
+    """Seconds the upstream asked to wait."""
+    dispatched: bool = True
+    """False when the request can't have reached the upstream: it can be repeated without a second bill."""
