@@ -1,0 +1,122 @@
+"""Fixtures for everybody; tests/services.py explains them."""
+
+import inspect
+import os
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.postgres import PostgresServer
+from deploy.local.valkey import ValkeyServer
+from tests import leftovers
+from tests.isolation import guarded, require_loopback, run_on_fresh_loop, scrub
+from tests.services import Databases, emptied
+
+TEST_RUN = uuid.uuid4().hex
+SERVERS = pytest.StashKey[list[PostgresServer | ValkeyServer]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any module is imported: some read their environment at import."""
+    environment = os.environ  # noqa: TID251 the one place of the suite that edits it
+    scrub(environment)
+    environment[leftovers.MARK] = TEST_RUN
+    config.stash[SERVERS] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    run_on_fresh_loop(pyfuncitem.obj, {name: pyfuncitem.funcargs[name] for name in names})
+    return True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stay_on_this_machine() -> Iterator[None]:
+    look_up = socket.getaddrinfo
+
+    def look_up_here(host: str | bytes | None, *args: object, **options: object) -> object:
+        require_loopback(host)
+        return look_up(host, *args, **options)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
+        patch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
+        patch.setattr(socket, "getaddrinfo", look_up_here)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_process_left_behind(pytestconfig: pytest.Config) -> Iterator[None]:
+    before = leftovers.running(TEST_RUN)
+    yield
+    of_the_session = {pid for server in pytestconfig.stash[SERVERS] for pid in server.pids}
+    forgotten = leftovers.end(leftovers.running(TEST_RUN) - before - of_the_session)
+    assert not forgotten, f"this module left processes behind: {forgotten}"
+
+
+@pytest.fixture(scope="session")
+def _session_directory() -> Iterator[Path]:
+    yield from _enterable_directory()
+
+
+@pytest.fixture
+def server_directory() -> Iterator[Path]:
+    yield from _enterable_directory()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(_session_directory: Path, pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
+    server = PostgresServer(_session_directory / "postgres", fsync=False)
+    pytestconfig.stash[SERVERS].append(server)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey_server(_session_directory: Path, pytestconfig: pytest.Config) -> Iterator[ValkeyServer]:
+    server = ValkeyServer(_session_directory / "valkey")
+    pytestconfig.stash[SERVERS].append(server)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def _databases(postgres_server: PostgresServer) -> Databases:
+    return Databases(postgres_server)
+
+
+@pytest.fixture
+def database_url(_databases: Databases) -> Iterator[str]:
+    url = _databases.create_migrated()
+    yield url
+    _databases.drop(url)
+
+
+@pytest.fixture
+def empty_database_url(_databases: Databases) -> Iterator[str]:
+    url = _databases.create_empty()
+    yield url
+    _databases.drop(url)
+
+
+@pytest.fixture
+def redis_url(valkey_server: ValkeyServer) -> str:
+    return emptied(valkey_server)
+
+
+def _enterable_directory() -> Iterator[Path]:
+    """Postgres runs as nobody when we are root, and pytest's own temporary directories are closed to it."""
+    directory = Path(tempfile.mkdtemp(prefix="poindexter-test-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)

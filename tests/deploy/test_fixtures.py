@@ -1,0 +1,92 @@
+import asyncio
+import socket
+import subprocess
+import sys
+
+import pytest
+import uvloop
+
+from deploy.local.postgres import PostgresServer
+from deploy.local.valkey import ValkeyServer
+from tests.isolation import ConnectionRefusedByTests, scrub
+from tests.leftovers import end
+from tests.services import postgres, valkey
+
+BEYOND = "192.0.2.1"
+
+
+async def test_coroutine_tests_run_on_uvloop() -> None:
+    assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
+
+
+@pytest.mark.parametrize("repetition", [1, 2])
+async def test_every_test_has_a_migrated_database_of_its_own(database_url: str, repetition: int) -> None:
+    async with postgres(database_url) as connection:
+        migrations = await connection.fetchval("SELECT count(*) FROM schema_migrations")
+        await connection.execute("CREATE TABLE left_by_an_earlier_test (number int)")
+
+    assert migrations > 0
+
+
+async def test_an_empty_database_has_no_tables(empty_database_url: str) -> None:
+    async with postgres(empty_database_url) as connection:
+        tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+
+    assert tables == []
+
+
+@pytest.mark.parametrize("repetition", [1, 2])
+async def test_every_test_begins_with_an_empty_valkey(redis_url: str, repetition: int) -> None:
+    async with valkey(redis_url) as client:
+        keys_at_the_start = await client.dbsize()
+        await client.set("left", b"by an earlier test")
+
+    assert keys_at_the_start == 0
+
+
+async def test_servers_left_killed_by_a_test_are_back_for_the_next(
+    postgres_server: PostgresServer, valkey_server: ValkeyServer
+) -> None:
+    postgres_server.kill()
+    valkey_server.pause()
+
+    assert not postgres_server.is_running
+
+
+async def test_and_they_answer(database_url: str, redis_url: str) -> None:
+    async with postgres(database_url) as connection, valkey(redis_url) as client:
+        assert await connection.fetchval("SELECT 1") == 1
+        assert await client.ping()
+
+
+def test_a_socket_to_another_machine_is_refused() -> None:
+    with socket.socket() as client, pytest.raises(ConnectionRefusedByTests, match=BEYOND):
+        client.connect((BEYOND, 80))
+
+
+@pytest.mark.parametrize("host", [BEYOND, "api.example.com"])
+async def test_a_loop_connects_to_no_other_machine(host: str) -> None:
+    with pytest.raises(ConnectionRefusedByTests, match=host):
+        await asyncio.get_running_loop().create_connection(asyncio.Protocol, host, 443)
+
+
+def test_names_of_other_machines_are_not_looked_up() -> None:
+    with pytest.raises(ConnectionRefusedByTests, match=r"api\.example\.com"):
+        socket.getaddrinfo("api.example.com", 443)
+
+
+def test_the_developers_settings_do_not_reach_the_tests() -> None:
+    environment = {"DATABASE_URL": "a", "OPENAI_API_KEY": "b", "https_proxy": "c", "GATEWAY_PORT": "d", "PATH": "e"}
+
+    scrub(environment)
+
+    assert environment == {"PATH": "e"}
+
+
+def test_a_forgotten_process_is_ended_and_named() -> None:
+    forgotten = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+
+    descriptions = end({forgotten.pid}, grace=0)
+
+    assert [str(forgotten.pid) in description for description in descriptions] == [True]
+    assert forgotten.wait() != 0
