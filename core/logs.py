@@ -1,0 +1,68 @@
+"""
+Logs: one JSON object per line on standard output, secrets replaced before they are written.
+
+    {"time": "2026-11-20T09:00:00.000Z", "level": "warning", "logger": "metering.consumer", "message": "…", …extra}
+"""
+
+import logging
+import re
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import orjson
+
+__all__ = ["JsonFormatter", "configure_logs", "redact"]
+
+SECRET_NAMES = re.compile(
+    r"pass(word)?$|token$|secret$|^authorization$|cookie$|api[-_]?key$|^x-auth-zapmail$|^x-workspace-key$|^captcha$|^pin$"
+    r"|^admindetails$|^stripe-signature$|^pepper",
+    re.IGNORECASE,
+)
+SECRET_VALUES = re.compile(
+    r"pk_(?:live|test)_\w+|sk_(?:live|test)_\w+|rk_(?:live|test)_\w+|whsec_\w+|sk-[\w-]{12,}|KEY[0-9A-F]{16,}|wf_live_\w+"
+    r"|ApiKey_\w+|eyJ[\w-]+\.[\w-]+\.[\w-]+|-----BEGIN [A-Z ]+-----[\s\S]*?-----END [A-Z ]+-----"
+    r"|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)|(?<=[?&](?:key|pin)=)[^&\s]+|(?<=[?&]token=)[^&\s]+|(?<=[?&]api_key=)[^&\s]+"
+    r"|(?<=[?&]pipl_password=)[^&\s]+|(?<=Bearer )[\w.~+/=-]{8,}"
+)
+HIDDEN = "[hidden]"
+
+STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def redact(value: Any) -> Any:
+    """The value with every secret replaced: by the name of its field, or by the form of the text."""
+    if isinstance(value, str):
+        return SECRET_VALUES.sub(HIDDEN, value)
+    if isinstance(value, dict):
+        return {name: HIDDEN if SECRET_NAMES.search(str(name)) else redact(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redact(item) for item in value]
+    return value
+
+
+class JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        extra = {name: value for name, value in vars(record).items() if name not in STANDARD_FIELDS}
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC)
+            .isoformat(timespec="milliseconds")
+            .replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": redact(record.getMessage()),
+            **redact(extra),
+        }
+        if record.exc_info:
+            line["traceback"] = redact("".join(traceback.format_exception(*record.exc_info)))
+        return orjson.dumps(line, default=str).decode()
+
+
+def configure_logs(level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Send every logger of the process through the JSON formatter. Called once, by a process's `__main__`."""
+    handler = logging.StreamHandler(stream or sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for chatty in ("httpx", "httpcore", "uvicorn.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # Their debug output holds headers.

@@ -1,0 +1,52 @@
+-- End a reservation with a usage event: release what was reserved, add what was spent, put the event on the stream.
+-- Both happen or neither. A settlement never fails because of the balance: what would pass a cap is waived, i.e. recorded
+-- on the event and never charged.
+--
+-- KEYS  1 account scope   2 key scope   3 reservation   4 leases   5 usage stream
+-- ARGV  1 event id        2 period      3 cost, nano-dollars       4 tokens used    5 usage event
+--       6 '1' = only if the lease has run out (the sweeper), '0' = always
+--
+-- Without a reservation (a replay from the spool, a lost Redis, a second delivery) the event is put on the stream all the
+-- same: the ledger ignores an id it has seen, and `confirm` takes the pending amount back.
+--
+-- Returns {charged, waived} in nano-dollars, or nil when the sweeper came too early or too late.
+
+local reservation = redis.call('HMGET', KEYS[3], 'cost', 'tokens', 'minute')
+local cost = tonumber(ARGV[3])
+
+local function whole(number)
+    return string.format('%.0f', number)  -- Of 0 - x, never of -x: -0 would be written as "-0", which HINCRBY refuses.
+end
+
+if ARGV[6] == '1' then
+    local clock = redis.call('TIME')
+    local deadline = tonumber(redis.call('ZSCORE', KEYS[4], ARGV[1]) or '')
+    if not deadline or deadline > tonumber(clock[1]) * 1000 then return nil end
+end
+
+local held = tonumber(reservation[1] or 0)
+local charged = cost
+for scope = 1, 2 do
+    local values = redis.call('HMGET', KEYS[scope], 'cap', 'reserved', 'ledger:' .. ARGV[2], 'pending:' .. ARGV[2])
+    local cap = tonumber(values[1] or '')
+    if cap then
+        local others = tonumber(values[2] or 0) - held
+        local room = cap - others - tonumber(values[3] or 0) - tonumber(values[4] or 0)
+        charged = math.min(charged, math.max(room, held, 0))  -- What was reserved was granted, whatever the cap is now.
+    end
+end
+
+for scope = 1, 2 do
+    redis.call('HINCRBY', KEYS[scope], 'pending:' .. ARGV[2], whole(charged))
+    if reservation[1] then
+        redis.call('HINCRBY', KEYS[scope], 'in_flight', -1)
+        redis.call('HINCRBY', KEYS[scope], 'reserved', whole(0 - held))
+        if redis.call('HGET', KEYS[scope], 'minute') == reservation[3] then
+            redis.call('HINCRBY', KEYS[scope], 'minute_tokens', whole(tonumber(ARGV[4]) - tonumber(reservation[2])))
+        end
+    end
+end
+redis.call('DEL', KEYS[3])
+redis.call('ZREM', KEYS[4], ARGV[1])
+redis.call('XADD', KEYS[5], '*', 'e', ARGV[5], 'c', whole(charged), 'w', whole(cost - charged))
+return {charged, cost - charged}

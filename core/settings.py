@@ -1,0 +1,116 @@
+"""
+Settings of a process: one frozen dataclass, read from an environment, every problem reported at once.
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class MeteringSettings:
+        database_url: Secret                       # DATABASE_URL, required
+        batch_size: int = setting(1000, least=1)   # BATCH_SIZE
+
+    settings = load(MeteringSettings, os.environ)
+
+A variable NAME may also come as NAME_FILE, the path of a file that holds the value (secrets mounted by an
+orchestrator).
+"""
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+__all__ = ["Secret", "SettingsError", "load", "setting"]
+
+Settings = TypeVar("Settings")
+Number = TypeVar("Number", int, float)
+
+
+class SettingsError(Exception):
+    """Every problem found, one a line. A message names the variable and never repeats a secret's value."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A value that never shows in a repr, a log or a traceback."""
+
+    value: str = field(repr=False)
+
+    def reveal(self) -> str:
+        return self.value
+
+
+def setting(default: Any = dataclasses.MISSING, *, least: float | None = None, most: float | None = None) -> Any:
+    """A field with bounds for a number."""
+    return field(default=default, metadata={"least": least, "most": most})
+
+
+def load(kind: type[Settings], environment: Mapping[str, str]) -> Settings:
+    """Build `kind` from the upper-case names of its fields. Raises SettingsError."""
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    types = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):  # type: ignore[arg-type]  # A dataclass by contract.
+        name = item.name.upper()
+        try:
+            text = _text(name, environment)
+            if text is not None:
+                values[item.name] = _parse(text, types[item.name], item.metadata)
+            elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+                problems.append(f"{name} is missing")
+        except (ValueError, OSError) as error:
+            problems.append(f"{name} is not valid: {_reason(error)}")
+    if problems:
+        raise SettingsError(problems)
+    return kind(**values)
+
+
+def _text(name: str, environment: Mapping[str, str]) -> str | None:
+    direct, path = environment.get(name), environment.get(name + "_FILE")
+    if direct and path:
+        raise ValueError(f"both {name} and {name}_FILE are set; keep one")
+    if path:
+        return Path(path).read_text().strip()
+    return direct or None  # An empty variable counts as absent, as in Compose files with unset substitutions.
+
+
+def _parse(text: str, kind: Any, metadata: Mapping[str, Any]) -> Any:
+    kinds = [option for option in typing.get_args(kind) if option is not type(None)] or [kind]
+    value = PARSERS.get(kinds[0], kinds[0])(text)
+    least, most = metadata.get("least"), metadata.get("most")
+    if least is not None and value < least:
+        raise ValueError(f"must be at least {least}")
+    if most is not None and value > most:
+        raise ValueError(f"must be at most {most}")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+    except KeyError:
+        raise ValueError("must be true or false") from None
+
+
+def _number(kind: type[Number], what: str) -> Callable[[str], Number]:
+    def parse(text: str) -> Number:
+        try:
+            return kind(text)
+        except ValueError:
+            raise ValueError(f"must be {what}") from None
+
+    return parse
+
+
+PARSERS: dict[Any, Callable[[str], Any]] = {
+    bool: _boolean,
+    int: _number(int, "a whole number"),
+    float: _number(float, "a number"),
+}
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
