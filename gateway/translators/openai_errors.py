@@ -1,0 +1,93 @@
+"""Who is to blame for an error of an OpenAI-compatible upstream. The status alone does not tell; the code does."""
+
+from typing import Any
+
+from gateway.translators.error_object import ErrorObject, failure_of, load_object
+from gateway.translators.retry_after import retry_after
+from gateway.translators.translator import Header
+from gateway.upstream_failure import Fault, UpstreamFailure
+
+__all__ = ["in_band_failure", "response_failure"]
+
+FAULT_BY_NAME = {
+    # Neither waiting nor another request cures these: a person has to pay, or to change our account.
+    "insufficient_quota": Fault.ACCOUNT,
+    "credit_balance_exhausted": Fault.ACCOUNT,
+    "organization_spend_limit_exceeded": Fault.ACCOUNT,
+    "project_spend_limit_exceeded": Fault.ACCOUNT,
+    "organization_usage_limit_exceeded": Fault.ACCOUNT,
+    "billing_hard_limit_reached": Fault.ACCOUNT,
+    "billing_not_active": Fault.ACCOUNT,
+    "account_deactivated": Fault.ACCOUNT,
+    "access_terminated": Fault.ACCOUNT,
+    "invalid_api_key": Fault.ACCOUNT,
+    "invalid_organization": Fault.ACCOUNT,
+    "unsupported_country_region_territory": Fault.ACCOUNT,
+    "model_not_found": Fault.ACCOUNT,
+    "DeploymentNotFound": Fault.ACCOUNT,
+    "authentication_error": Fault.ACCOUNT,
+    "permission_error": Fault.ACCOUNT,
+    "rate_limit_exceeded": Fault.RATE,
+    "rate_limit_error": Fault.RATE,
+    "slow_down": Fault.RATE,
+    "server_is_overloaded": Fault.UPSTREAM,
+    "overloaded_error": Fault.UPSTREAM,
+    "server_error": Fault.UPSTREAM,
+    "context_length_exceeded": Fault.REQUEST,
+    "content_filter": Fault.REQUEST,
+    "content_policy_violation": Fault.REQUEST,
+}
+FAULT_BY_STATUS = {
+    401: Fault.ACCOUNT,
+    402: Fault.ACCOUNT,
+    403: Fault.ACCOUNT,
+    404: Fault.ACCOUNT,  # We name models and paths ourselves: a 404 is our configuration, not the client's request.
+    408: Fault.TIMEOUT,
+    409: Fault.UPSTREAM,
+    425: Fault.UPSTREAM,
+    429: Fault.RATE,
+    498: Fault.UPSTREAM,
+    499: Fault.UPSTREAM,
+    504: Fault.TIMEOUT,
+    524: Fault.TIMEOUT,
+}
+FAULT_BY_TYPE = {"invalid_request_error": Fault.REQUEST, "timeout_error": Fault.TIMEOUT}
+CURABLE_LIMIT_SOURCES = {"openrouter_in_flight_budget"}
+INCURABLE_LIMIT_SOURCES = {"openrouter_credits", "openrouter_key_limit"}
+
+
+def response_failure(status: int, header: Header, body: bytes, now: float | None) -> UpstreamFailure:
+    """For an answer whose status is not 200."""
+    error = ErrorObject.parse(load_object(body))
+    wait = retry_after(header, now)
+    return failure_of(_fault(status, error, wait), status, error, wait)
+
+
+def in_band_failure(document: dict[str, Any]) -> UpstreamFailure:
+    """For an error that came with status 200: as a body, or as an event inside a stream."""
+    error = ErrorObject.parse(document)
+    status = error.numeric_code
+    return failure_of(_fault(status, error, None), status, error)
+
+
+def _fault(status: int, error: ErrorObject, wait: float | None) -> Fault:
+    if status == 402:
+        return _payment_fault(error, wait)
+    if status == 403 and error.metadata.get("reasons"):
+        return Fault.REQUEST  # OpenRouter: the input was flagged by moderation.
+    for name in (error.code, error.type):
+        if name in FAULT_BY_NAME:
+            return FAULT_BY_NAME[name]
+    if status in FAULT_BY_STATUS:
+        return FAULT_BY_STATUS[status]
+    if 400 <= status < 500:
+        return Fault.REQUEST
+    return FAULT_BY_TYPE.get(error.type or "", Fault.UPSTREAM) if status == 0 else Fault.UPSTREAM
+
+
+def _payment_fault(error: ErrorObject, wait: float | None) -> Fault:
+    """OpenRouter's 402 is curable only where its in-flight budget is full, or a wait is named."""
+    source = error.metadata.get("limit_source")
+    if source in INCURABLE_LIMIT_SOURCES:
+        return Fault.ACCOUNT
+    return Fault.RATE if wait is not None or source in CURABLE_LIMIT_SOURCES else Fault.ACCOUNT

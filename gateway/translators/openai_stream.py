@@ -1,0 +1,219 @@
+"""
+A streamed OpenAI answer on its way through, nearly untouched. This is the hottest code of the gateway.
+
+Once the answer is committed, a chunk of complete events is searched for four byte strings and passed on, never decoded.
+The searches are sound because a quote inside a JSON string is escaped: `"usage":null` can't be part of a text, and
+`"error"` or `[DONE]` at worst is one, which sends its event the slow way. Everything else goes the slow way too: the
+events before the first content, chunks that end inside an event, and line ends other than LF, which become LF.
+"""
+
+import re
+from typing import Any
+
+import orjson
+
+from core.token_usage import TokenUsage
+from gateway.sse import MAX_EVENT_BYTES, LineEnds, SSEDecoder
+from gateway.translators.delivered import BYTES_PER_TOKEN, text_length
+from gateway.translators.error_frame import error_frame
+from gateway.translators.error_object import load_object
+from gateway.translators.openai_errors import in_band_failure
+from gateway.translators.openai_usage import read_usage
+from gateway.upstream_failure import Fault, UpstreamFailure
+
+__all__ = ["OpenAIStream"]
+
+NULL_USAGE = b',"usage":null'
+NULL_USAGE_FIELD = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,\s*')
+EVENT = re.compile(rb"\n+|(?:[^\n]+\n)+\n")
+
+
+class OpenAIStream:
+    """The StreamTranslator between OpenAI and OpenAI."""
+
+    __slots__ = (
+        "_bytes",
+        "_deltas",
+        "_envelope",
+        "_line_ends",
+        "_pending",
+        "_straight",
+        "_wants_usage",
+        "committed",
+        "failure",
+        "finished",
+        "response_id",
+        "response_model",
+        "usage",
+        "usage_flaw",
+    )
+
+    def __init__(self, *, wants_usage: bool) -> None:
+        self.committed = False
+        self.finished = False
+        self.failure: UpstreamFailure | None = None
+        self.usage: TokenUsage | None = None
+        self.usage_flaw: str | None = None
+        self.response_id: str | None = None
+        self.response_model: str | None = None
+        self._wants_usage = wants_usage
+        self._straight = False
+        """A chunk may take the fast way: committed, still running, and nothing held back."""
+        self._line_ends = LineEnds()
+        self._pending = bytearray()
+        self._deltas = 0
+        self._bytes = 0
+        self._envelope = 0
+        """Bytes of an event around its text, learnt from the first event with content."""
+
+    @property
+    def delivered_output(self) -> int:
+        """An event carries at least a token; where upstreams put several into one, its bytes tell."""
+        text = self._bytes - self._deltas * self._envelope
+        return max(self._deltas, -(-text // BYTES_PER_TOKEN))
+
+    def feed(self, chunk: bytes) -> bytes:
+        if self._straight and chunk.endswith(b"\n\n") and len(chunk) < MAX_EVENT_BYTES:
+            passed = self._pass(chunk)
+            if passed is not None:
+                return passed
+        return self._feed_slowly(chunk)
+
+    def end(self) -> bytes:
+        last = bytes(self._pending).strip(b"\n")
+        self._pending.clear()
+        if self.finished or self.failure:
+            return b""
+        return self._end_without_blank_line(last)
+
+    def error_frame(self, message: str, type: str, code: str | None) -> bytes:
+        return error_frame(message, type, code)
+
+    def _pass(self, events: bytes) -> bytes | None:
+        """The complete events for the client when nothing in them needs a closer look, else None."""
+        kept = events.replace(NULL_USAGE, b"")
+        if b'"usage"' in kept or b'"error"' in kept or b"[DONE]" in kept or b"\r" in kept:
+            return None
+        self._count(kept)
+        return events if self._wants_usage else kept
+
+    def _count(self, events: bytes) -> None:
+        self._deltas += events.count(b'"delta"')
+        self._bytes += len(events)
+
+    def _feed_slowly(self, chunk: bytes) -> bytes:
+        if self.finished or self.failure:
+            return b""
+        chunk = self._line_ends.normalise(chunk)
+        blank = b""
+        if not self._pending:  # A blank line between events means nothing and is passed on at once.
+            text = chunk.lstrip(b"\n")
+            blank = chunk[: len(chunk) - len(text)]
+            chunk = text
+        passed = blank + self._relay(self._complete_events(chunk))
+        if len(self._pending) > MAX_EVENT_BYTES:
+            self._fail_malformed(f"an event longer than {MAX_EVENT_BYTES} bytes")
+        running = self.committed and not self.finished and self.failure is None
+        self._straight = running and not self._pending and not self._line_ends.after_carriage_return
+        return passed
+
+    def _complete_events(self, chunk: bytes) -> bytes:
+        """Holds back what follows the last blank line."""
+        pending = self._pending
+        searched = max(0, len(pending) - 1)
+        pending += chunk
+        end = pending.rfind(b"\n\n", searched)
+        if end < 0:
+            return b""
+        complete = bytes(pending[: end + 2])
+        del pending[: end + 2]
+        return complete
+
+    def _relay(self, events: bytes) -> bytes:
+        passed = []
+        for event in EVENT.findall(events):
+            passed.append(self._relay_event(event))
+            if self.finished or self.failure:
+                self._pending.clear()
+                break
+        return b"".join(passed)
+
+    def _relay_event(self, event: bytes) -> bytes:
+        if event[0] == 0x0A:
+            return event
+        if len(event) > MAX_EVENT_BYTES + 1:
+            return self._fail_malformed(f"an event longer than {MAX_EVENT_BYTES} bytes")
+        if self.committed and (passed := self._pass(event)) is not None:
+            return passed
+        data = _data(event)
+        if data is None:
+            return event  # A comment: some upstreams keep the connection alive with it.
+        if data.startswith(b"[DONE]"):
+            self.committed = self.finished = True
+            return event
+        document = load_object(data)
+        if document is None:
+            return self._fail_malformed("an event that is not a JSON object")
+        if document.get("error"):
+            self.failure = in_band_failure(document)
+            return b""
+        return self._relay_document(event, document)
+
+    def _relay_document(self, event: bytes, document: dict[str, Any]) -> bytes:
+        without_null = NULL_USAGE_FIELD.sub(b"", event)
+        usage, choices = document.get("usage"), document.get("choices")
+        if isinstance(usage, dict):
+            self.usage, self.usage_flaw = read_usage(usage)
+        self._note_content(without_null, document)
+        if self._wants_usage:
+            return event
+        if not isinstance(usage, dict):
+            return without_null
+        if not choices:
+            return b""  # The chunk that only carries the usage we asked for ourselves.
+        return b"data: " + orjson.dumps({key: value for key, value in document.items() if key != "usage"}) + b"\n\n"
+
+    def _note_content(self, event: bytes, document: dict[str, Any]) -> None:
+        choices = document.get("choices")
+        choices = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+        if not self.committed:
+            self._note_response(document)
+            if not any(_has_content(choice) for choice in choices):
+                return
+            self.committed = True
+            length = sum(text_length(choice.get("delta")) for choice in choices)
+            self._envelope = (len(event) - length) // max(1, event.count(b'"delta"'))
+        if choices:
+            self._count(event)
+
+    def _note_response(self, document: dict[str, Any]) -> None:
+        id, model = document.get("id"), document.get("model")
+        self.response_id = id if isinstance(id, str) else None
+        self.response_model = model if isinstance(model, str) else None
+
+    def _fail_malformed(self, what: str) -> bytes:
+        self.failure = UpstreamFailure(Fault.UPSTREAM, 200, f"The provider's stream is broken: {what}.")
+        return b""
+
+    def _end_without_blank_line(self, last: bytes) -> bytes:
+        """Some upstreams forget the last blank line, or answer a stream with a plain JSON error."""
+        data = _data(last + b"\n\n") or last
+        if data.startswith(b"[DONE]"):
+            self.committed = self.finished = True
+            return b"data: [DONE]\n\n"
+        document = load_object(data)
+        if document is not None and document.get("error"):
+            self.failure = in_band_failure(document)
+            return b""
+        return self._fail_malformed("it ended before [DONE]")
+
+
+def _has_content(choice: dict[str, Any]) -> bool:
+    delta = choice.get("delta")
+    text = isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role")
+    return text or bool(choice.get("finish_reason"))
+
+
+def _data(event: bytes) -> bytes | None:
+    events = SSEDecoder(len(event) + 1).feed(event)
+    return events[0].data if events else None
