@@ -1,0 +1,166 @@
+"""One request and its answer, as its caller sees them."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.transport.errors import BodyTooLarge, ExchangeAborted, TotalTimeout
+from gateway.transport.origin import Timeouts
+
+if TYPE_CHECKING:
+    from gateway.transport.connection import Connection
+    from gateway.transport.pool import OriginPool
+
+
+class Exchange:
+    """
+    Made by `Transport.send`; end it with `close`, always: a connection hangs on it.
+
+    One task at a time may wait for it. When that task is cancelled while it waits, the exchange aborts itself.
+    `status` and `headers` (lower-case names) are there once `head` has returned.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_error",
+        "_loop",
+        "_pool",
+        "_waiter",
+        "body",
+        "expires_at",
+        "head_bytes",
+        "headed",
+        "headers",
+        "redialled",
+        "status",
+        "timeouts",
+    )
+
+    def __init__(
+        self, pool: "OriginPool", loop: asyncio.AbstractEventLoop, head: bytes, body: bytes, timeouts: Timeouts
+    ) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.headed = False
+        self.head_bytes = head
+        self.body = body
+        self.timeouts = timeouts
+        self.expires_at = loop.time() + timeouts.total
+        self.redialled = False
+        self._pool = pool
+        self._loop = loop
+        self._connection: Connection | None = None
+        self._error: BaseException | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def head(self) -> int:
+        """Wait for the response head; returns the status. Raises a TransportError, or what `abort` was given."""
+        while not self.headed:
+            if self._error is not None:
+                raise self._error
+            await self._progress()
+        return self.status
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header, named in lower case."""
+        for candidate, value in self.headers:
+            if candidate == name:
+                return value
+        return None
+
+    async def next_chunk(self) -> bytes:
+        """
+        Everything that has arrived since the last call, joined; `b""` at the clean end of the body.
+
+        What arrived before a failure is returned first, then the failure is raised: a TransportError, or what
+        `abort` was given.
+        """
+        if not self.headed:
+            await self.head()
+        connection = self._connection
+        if connection is None:
+            raise self._error or ExchangeAborted("the exchange is closed", dispatched=True)
+        body = connection.body
+        while not body:
+            if self._error is not None:
+                raise self._error
+            if connection.complete:
+                return b""
+            await self._progress()
+        chunk = body[0] if len(body) == 1 else b"".join(body)
+        body.clear()
+        connection.undelivered = 0
+        if connection.reading_paused:
+            connection.resume_reading()
+        return chunk
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Past `limit` bytes the exchange is aborted with BodyTooLarge."""
+        chunk = await self.next_chunk()
+        if len(chunk) <= limit and self._connection is not None and self._connection.complete:
+            return chunk
+        chunks = []
+        size = 0
+        while chunk:
+            size += len(chunk)
+            if size > limit:
+                self.abort(BodyTooLarge(f"the response body is longer than {limit} bytes"))
+            chunks.append(chunk)
+            chunk = await self.next_chunk()
+        return b"".join(chunks)
+
+    def abort(self, error: BaseException | None = None) -> None:
+        """
+        Give up at once: nothing more is sent, queued or read, and the connection is closed.
+
+        May be called from any callback, at any moment, more than once. A pending or later wait raises `error`.
+        """
+        if self._error is None:
+            self._error = error or ExchangeAborted("the exchange was aborted", dispatched=self._connection is not None)
+        if self._connection is None:
+            self._pool.withdraw(self)
+        else:
+            self._connection.drop()
+        self.wake()
+
+    def close(self) -> None:
+        """Hand the connection back if the body has ended cleanly, else close it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()
+        elif self._error is None:
+            self.abort()
+
+    # Called by the pool and the connection.
+
+    def attach(self, connection: "Connection | None") -> None:
+        self._connection = connection
+
+    def accept_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.headers = headers
+        self.headed = True
+        self.head_bytes = self.body = b""  # Only a second attempt would need them, and there will be none.
+
+    def fail(self, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+        self.wake()
+
+    def expire(self) -> None:
+        dispatched = self._connection is not None
+        self.fail(TotalTimeout(f"the exchange took longer than {self.timeouts.total:g} s", dispatched=dispatched))
+
+    def wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _progress(self) -> None:
+        self._waiter = waiter = self._loop.create_future()
+        try:
+            await waiter
+        except BaseException:  # Cancelled: nobody is left to close us.
+            self.abort()
+            raise

@@ -1,0 +1,159 @@
+"""The connections of one origin: the idle, the busy, those being made, and who waits for one."""
+
+import asyncio
+import ssl
+
+from gateway.transport.connection import Connection
+from gateway.transport.errors import ConnectFailed, ConnectTimeout, ExchangeAborted, PoolExhausted, TransportError
+from gateway.transport.exchange import Exchange
+from gateway.transport.origin import Origin
+
+
+class OriginPool:
+    """
+    At most `max_connections` at a time, those being made included; as many exchanges again may wait for one.
+
+    The idle connection used last is used next (LIFO), so the surplus of a burst ages and expires.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        ssl_context: ssl.SSLContext | None,
+        max_connections: int,
+        max_idle: int,
+        idle_seconds: float,
+        max_head_bytes: int,
+    ) -> None:
+        self.idle_seconds = idle_seconds
+        self._origin = origin
+        self._loop = loop
+        self._ssl_context = ssl_context
+        self._max_connections = max_connections
+        self._max_idle = max_idle
+        self._max_head_bytes = max_head_bytes
+        self._idle: list[Connection] = []
+        self._connections: set[Connection] = set()
+        self._connecting: dict[Exchange, asyncio.Task[None]] = {}
+        self._waiting: dict[Exchange, asyncio.TimerHandle] = {}  # In order of arrival.
+        self._emptied: asyncio.Future[None] | None = None
+
+    def dispatch(self, exchange: Exchange) -> None:
+        """Give the exchange a connection: at once, after connecting, or when one comes free."""
+        if self._idle:
+            self._idle.pop().start(exchange)
+        else:
+            self._dial(exchange)
+
+    def withdraw(self, exchange: Exchange) -> None:
+        """The exchange wants no connection any more."""
+        timer = self._waiting.pop(exchange, None)
+        if timer is not None:
+            timer.cancel()
+        task = self._connecting.get(exchange)
+        if task is not None:
+            task.cancel()
+
+    def give_back(self, connection: Connection) -> None:
+        """A connection has served its exchange and may serve another."""
+        waiting = self._next_waiting()
+        if waiting is not None:
+            connection.start(waiting)
+        elif len(self._idle) < self._max_idle:
+            self._idle.append(connection)
+        else:
+            connection.abort()
+
+    def forget(self, connection: Connection) -> None:
+        """The connection will close: nobody gets it any more. Its place is free once it is `lost`."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def lost(self, connection: Connection, *, redial: Exchange | None = None) -> None:
+        """The connection is closed; `redial` is the exchange that needs a fresh one in its place."""
+        self.forget(connection)
+        self._connections.discard(connection)
+        if redial is not None:
+            self._dial(redial)
+        else:
+            self._serve_waiting()
+
+    async def close(self) -> None:
+        """Abort everything; returns when no connection, task or timer is left."""
+        for exchange in [*self._waiting, *self._connecting]:
+            exchange.abort(ExchangeAborted("the transport was closed", dispatched=False))
+        for connection in list(self._connections):
+            connection.shut()
+        while self._connections or self._connecting:
+            self._emptied = self._loop.create_future()
+            await self._emptied
+
+    def _dial(self, exchange: Exchange) -> None:
+        if self._has_room():
+            task = self._connecting[exchange] = self._loop.create_task(self._connect(exchange))
+            task.add_done_callback(lambda _: self._dialled(exchange))  # Also for a task cancelled before it began.
+        elif len(self._waiting) < self._max_connections:
+            seconds = exchange.timeouts.connect
+            self._waiting[exchange] = self._loop.call_later(seconds, self._give_up, exchange)
+        else:
+            exchange.fail(PoolExhausted(f"{self._max_connections} exchanges wait for a connection already"))
+
+    async def _connect(self, exchange: Exchange) -> None:
+        connection = Connection(self, self._loop, max_head_bytes=self._max_head_bytes)
+        failure = await self._open(connection, exchange)
+        if failure is None and connection.closed:
+            failure = ConnectFailed(f"{self._origin.key} closed the connection before the request was sent")
+        if failure is not None:
+            exchange.fail(failure)
+            return
+        self._connections.add(connection)
+        connection.start(exchange)
+
+    async def _open(self, connection: Connection, exchange: Exchange) -> TransportError | None:
+        origin, context = self._origin, self._ssl_context
+        seconds = exchange.timeouts.connect
+        try:
+            async with asyncio.timeout_at(min(self._loop.time() + seconds, exchange.expires_at)):
+                await self._loop.create_connection(
+                    lambda: connection,
+                    origin.host,
+                    origin.port,
+                    ssl=context,
+                    server_hostname=origin.host if context else None,
+                )
+        except TimeoutError:
+            connection.abort()
+            return ConnectTimeout(f"no connection to {origin.key} within {seconds:g} s")
+        except (OSError, UnicodeError) as error:
+            return ConnectFailed(f"{origin.key}: {error}")
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        return None
+
+    def _dialled(self, exchange: Exchange) -> None:
+        self._connecting.pop(exchange, None)
+        self._serve_waiting()
+
+    def _serve_waiting(self) -> None:
+        while self._has_room() and (exchange := self._next_waiting()) is not None:
+            self._dial(exchange)
+        if self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def _next_waiting(self) -> Exchange | None:
+        for exchange, timer in self._waiting.items():
+            timer.cancel()
+            del self._waiting[exchange]
+            return exchange
+        return None
+
+    def _give_up(self, exchange: Exchange) -> None:
+        del self._waiting[exchange]
+        seconds = exchange.timeouts.connect
+        exchange.fail(PoolExhausted(f"all {self._max_connections} connections were busy for {seconds:g} s"))
+
+    def _has_room(self) -> bool:
+        return len(self._connections) + len(self._connecting) < self._max_connections
