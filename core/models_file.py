@@ -1,0 +1,193 @@
+"""
+The models file: which models a customer may ask for, which upstreams answer, and what a token costs.
+
+    [providers.openai]                              # an account at a provider
+    schema = "openai"                               # or "anthropic"
+    base_url = "${OPENAI_UPSTREAM_URL:-https://api.openai.com/v1}"
+    api_key = "${OPENAI_API_KEY}"                   # NAME or NAME_FILE in the environment; a default after :-
+
+    [models."gpt-5-mini"]
+    context_tokens = 400_000
+    max_output_tokens = 128_000
+    tokenizer = "o200k"
+    price = { input = "0.25", cache_read = "0.025", output = "2.00" }     # US dollars per 1M tokens
+    targets = [{ provider = "openai", model = "gpt-5-mini" }]             # in the order in which they are tried
+
+The file is validated as a whole and every problem is reported at once; an unknown field is a problem, because a limit
+that is silently ignored is worse than none. docs/models.md describes each field.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from core.model_prices import DEFAULT_WEIGHTS, TokenPrices
+from core.models_table import Reader, Table
+from core.settings import Secret
+
+__all__ = ["Model", "ModelsFile", "ModelsFileError", "Provider", "Target"]
+
+SCHEMAS = ("openai", "anthropic")
+TOKENIZERS = ("o200k", "claude", "claude-new", "bytes")
+MAX_TOKENS_PARAMETERS = ("max_completion_tokens", "max_tokens")
+DEFAULT_OUTPUT_TOKENS = 16_384
+FIRST_BYTE_SECONDS, IDLE_SECONDS, TOTAL_SECONDS = 60.0, 60.0, 600.0
+
+
+class ModelsFileError(Exception):
+    """Every problem of the file, one a line."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """An account at a provider: where it is, how it speaks, and the key it takes."""
+
+    name: str
+    schema: str
+    base_url: str
+    api_key: Secret
+    headers: tuple[tuple[str, str], ...] = ()
+    max_concurrency: int = 0
+    """Requests at once in one gateway process; 0 = as many as come."""
+    max_tokens_parameter: str = "max_completion_tokens"
+    """How an OpenAI-compatible server calls the output limit when the client named none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One way to have a model answered."""
+
+    provider: Provider
+    model: str
+    """The upstream's own name of the model."""
+    weight: int = 1
+    """Share of the requests among the targets with the same `priority`."""
+    priority: int = 0
+    """Targets of the lowest number are tried first."""
+    first_byte_seconds: float = FIRST_BYTE_SECONDS
+    idle_seconds: float = IDLE_SECONDS
+    total_seconds: float = TOTAL_SECONDS
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider.name}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    name: str
+    context_tokens: int
+    max_output_tokens: int
+    default_output_tokens: int
+    """What is reserved, and sent to the upstream as the limit, when a client names none."""
+    tokenizer: str
+    price: TokenPrices
+    weights: tuple[int, ...]
+    """Thousandths by which a token of each class counts, in the order of the token classes."""
+    capabilities: frozenset[str]
+    targets: tuple[Target, ...]
+    price_version: str
+    owned_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsFile:
+    models: Mapping[str, Model]
+    providers: Mapping[str, Provider]
+
+    @classmethod
+    def parse(cls, text: str, environment: Mapping[str, str]) -> "ModelsFile":
+        """Validate the whole file. Raises ModelsFileError, which lists every problem."""
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ModelsFileError([f"not valid TOML: {error}"]) from None
+        reader = Reader(environment)
+        root = reader.table(document, "the file")
+        providers = {name: _provider(table, name) for name, table in root.tables("providers")}
+        models = {name: _model(table, name, providers) for name, table in root.tables("models")}
+        root.refuse_the_rest()
+        if not models and not reader.problems:
+            reader.problems.append("the file names no model")
+        if reader.problems:
+            raise ModelsFileError(reader.problems)
+        return cls(models, providers)
+
+
+def _provider(table: Table, name: str) -> Provider:
+    provider = Provider(
+        name=name,
+        schema=table.choice("schema", SCHEMAS),
+        base_url=table.url("base_url"),
+        api_key=Secret(table.text("api_key")),
+        headers=tuple((header, table.substitute(value)) for header, value in table.texts("headers").items()),
+        max_concurrency=table.number("max_concurrency", 0),
+        max_tokens_parameter=table.choice("max_tokens_parameter", MAX_TOKENS_PARAMETERS, MAX_TOKENS_PARAMETERS[0]),
+    )
+    table.refuse_the_rest()
+    return provider
+
+
+def _model(table: Table, name: str, providers: Mapping[str, Provider]) -> Model:
+    most = table.number("max_output_tokens", least=1)
+    price = _price(table.table("price"))
+    weights = DEFAULT_WEIGHTS.scaled(table.number("weight", 1000))
+    model = Model(
+        name=name,
+        context_tokens=table.number("context_tokens", least=1),
+        max_output_tokens=most,
+        default_output_tokens=min(most, table.number("default_output_tokens", DEFAULT_OUTPUT_TOKENS, least=1)),
+        tokenizer=table.choice("tokenizer", TOKENIZERS, "bytes"),
+        price=price,
+        weights=weights,
+        capabilities=frozenset(table.list_of_texts("capabilities")),
+        targets=tuple(_target(target, providers) for target in table.list_of_tables("targets")),
+        price_version=hashlib.sha256(repr((price, weights)).encode()).hexdigest()[:12],
+        owned_by=table.text("owned_by", "poindexter"),
+    )
+    if "," in name:
+        table.problem("the name of a model must not hold a comma")
+    if not model.targets:
+        table.problem("needs at least one target")
+    table.refuse_the_rest()
+    return model
+
+
+def _price(table: Table) -> TokenPrices:
+    fresh, output = table.price("input"), table.price("output")
+    prices = TokenPrices(
+        input=fresh,
+        cache_read=table.price("cache_read", fresh),
+        cache_write_5m=table.price("cache_write_5m", fresh),
+        cache_write_1h=table.price("cache_write_1h", fresh),
+        output=output,
+        reasoning=table.price("reasoning", output),
+    )
+    table.refuse_the_rest()
+    return prices
+
+
+def _target(table: Table, providers: Mapping[str, Provider]) -> Target:
+    provider = table.text("provider")
+    if provider and provider not in providers:
+        table.problem(f"provider {provider!r} is not among [providers]")
+    target = Target(
+        provider=providers.get(provider) or NO_PROVIDER,
+        model=table.text("model"),
+        weight=table.number("weight", 1, least=1),
+        priority=table.number("priority", 0),
+        first_byte_seconds=table.seconds("first_byte_seconds", FIRST_BYTE_SECONDS),
+        idle_seconds=table.seconds("idle_seconds", IDLE_SECONDS),
+        total_seconds=table.seconds("total_seconds", TOTAL_SECONDS),
+    )
+    table.refuse_the_rest()
+    return target
+
+
+NO_PROVIDER = Provider(name="", schema="openai", base_url="", api_key=Secret(""))
+"""Stands in while the rest of a file with a wrong provider is validated; such a file is never used."""
