@@ -8,7 +8,7 @@ Fixtures (tests/conftest.py):
 * `database_url`: a fresh, migrated database of this test's own. Dropped afterwards, open connections included.
 * `empty_database_url`: the same without any table.
 * `redis_url`: the run's one Valkey, emptied before the test: data, scripts, connections of earlier tests.
-* `postgres_server`, `valkey_server`: the servers (`stop`, `kill`, `start`, `restart`; Valkey also `pause` and `resume`).
+* `postgres_server`, `valkey_server`: the servers: `stop`, `kill`, `start`, `restart`, and for Valkey `pause`, `resume`.
   A test may leave one killed or paused: the URL fixtures bring it back, with its port and its data.
 * `server_directory`: a fresh directory for a test's own servers. Unlike `tmp_path`, the user nobody may enter it.
 

@@ -1,6 +1,8 @@
 """
 The whole system on one machine, from Python packages: no Docker, no root, no account anywhere.
 
+Before all of it, `bootstrap` installs the lock file into `.venv`; it is the one module that runs under any Python.
+
 The servers, which tests use as well:
 
 1. `programs` finds Postgres and Valkey: the wheels of requirements-local.lock first, installed packages after them.
