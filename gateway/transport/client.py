@@ -6,7 +6,7 @@ import ssl
 from gateway.transport.errors import ExchangeAborted
 from gateway.transport.exchange import Exchange
 from gateway.transport.origin import Origin, Timeouts
-from gateway.transport.pool import OriginPool
+from gateway.transport.pool import OriginPool, PoolUse
 from gateway.transport.tls import verified_context
 
 
@@ -67,6 +67,11 @@ class Transport:
             exchange.close()
             raise
         return exchange
+
+    def use(self, origin: Origin) -> PoolUse:
+        """What the connections of an origin are doing right now."""
+        pool = self._pools.get(origin.key)
+        return pool.use if pool is not None else PoolUse()
 
     async def close(self) -> None:
         """Abort what is under way and close every connection; later requests fail with ExchangeAborted."""

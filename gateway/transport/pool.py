@@ -2,11 +2,22 @@
 
 import asyncio
 import ssl
+from dataclasses import dataclass
 
 from gateway.transport.connection import Connection
 from gateway.transport.errors import ConnectFailed, ConnectTimeout, ExchangeAborted, PoolExhausted, TransportError
 from gateway.transport.exchange import Exchange
 from gateway.transport.origin import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """How many connections are `busy`, `idle` and being made (`connecting`), and how many exchanges wait for one."""
+
+    busy: int = 0
+    idle: int = 0
+    connecting: int = 0
+    waiting: int = 0
 
 
 class OriginPool:
@@ -39,6 +50,11 @@ class OriginPool:
         self._connecting: dict[Exchange, asyncio.Task[None]] = {}
         self._waiting: dict[Exchange, asyncio.TimerHandle] = {}  # In order of arrival.
         self._emptied: asyncio.Future[None] | None = None
+
+    @property
+    def use(self) -> PoolUse:
+        idle = len(self._idle)
+        return PoolUse(len(self._connections) - idle, idle, len(self._connecting), len(self._waiting))
 
     def dispatch(self, exchange: Exchange) -> None:
         """Give the exchange a connection: at once, after connecting, or when one comes free."""

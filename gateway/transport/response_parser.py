@@ -64,7 +64,7 @@ class ResponseParser:
         return self._head_room == self._max_head_bytes
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the connection. Raises MalformedResponse; feed no more then."""
+        """Take the next bytes of the connection, at least one. Raises MalformedResponse; feed no more then."""
         if self.complete:
             self.reusable = False  # Nobody asked for more: what follows cannot be trusted.
         elif self.headed:

@@ -1,0 +1,130 @@
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gateway.transport.errors import ConnectFailed
+from gateway.transport.origin import Origin, Timeouts
+from gateway.transport.tls import verified_context
+from tests.gateway.transport.peer import OK, STREAM_HEAD, Call, answer_always, answer_with, peer, transport, until
+
+WAIT = Timeouts(connect=5, first_byte=5, idle=5, total=10)
+EXTENSIONS = "subjectAltName=DNS:localhost,IP:127.0.0.1\n"
+
+
+def openssl(directory: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a private authority (ca.pem) and a server of its (server.pem, server.key)."""
+    directory = tmp_path_factory.mktemp("authority")
+    (directory / "extensions").write_text(EXTENSIONS)
+    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl(
+        directory, "req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Test", "-days", "2"
+    )
+    openssl(directory, "req", *new_key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server")
+    signed_by = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "extensions")
+    openssl(directory, "x509", "-req", "-in", "server.csr", "-out", "server.pem", *signed_by)
+    return directory
+
+
+def server_context(authority: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "server.pem", authority / "server.key")
+    return context
+
+
+def client_context(authority: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(authority / "ca.pem"))
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
+async def test_a_verified_upstream_is_spoken_to_and_kept(authority: Path, name: str) -> None:
+    async with (
+        peer(answer_always, context=server_context(authority), name=name) as upstream,
+        transport(ssl_context=client_context(authority)) as client,
+    ):
+        for _ in range(3):
+            exchange = await client.open(upstream.origin, upstream.head(), b"x" * 500_000, WAIT)
+            assert await exchange.read(100) == b"hello"
+            exchange.close()
+
+        assert upstream.accepted == 1
+
+
+async def test_the_upstream_is_told_the_name_it_is_asked_for(authority: Path) -> None:
+    names = []
+    context = server_context(authority)
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    async with (
+        peer(answer_always, context=context, name="localhost") as upstream,
+        transport(ssl_context=client_context(authority)) as client,
+    ):
+        (await client.open(upstream.origin, upstream.head(), b"", WAIT)).close()
+
+        assert names == ["localhost"]
+
+
+async def test_a_certificate_of_an_unknown_authority_is_refused(authority: Path) -> None:
+    async with peer(answer_always, context=server_context(authority)) as upstream, transport() as client:
+        exchange = client.send(upstream.origin, upstream.head(), b"secret", WAIT)
+
+        with pytest.raises(ConnectFailed, match="certificate verify failed") as failure:
+            await exchange.head()
+        exchange.close()
+
+        assert not failure.value.dispatched
+        await until(lambda: client.use(upstream.origin).connecting == 0)
+
+
+async def test_a_certificate_for_another_name_is_refused(authority: Path) -> None:
+    async with (
+        peer(answer_always, context=server_context(authority), host="::1") as upstream,
+        transport(ssl_context=client_context(authority)) as client,
+    ):
+        exchange = client.send(upstream.origin, upstream.head(), b"", WAIT)
+
+        with pytest.raises(ConnectFailed, match="mismatch"):
+            await exchange.head()
+        exchange.close()
+
+
+async def test_an_upstream_that_speaks_no_tls_is_refused() -> None:
+    async def talk(call: Call) -> None:
+        await call.send(OK)
+        await call.closed_by_client()
+
+    async with peer(talk) as upstream, transport() as client:
+        plain = Origin("https", "127.0.0.1", upstream.origin.port)
+        exchange = client.send(plain, upstream.head(), b"", WAIT)
+
+        with pytest.raises(ConnectFailed):
+            await exchange.head()
+        exchange.close()
+
+
+async def test_an_abort_ends_a_tls_connection_at_once(authority: Path) -> None:
+    async with (
+        peer(answer_with(STREAM_HEAD), context=server_context(authority), name="localhost") as upstream,
+        transport(ssl_context=client_context(authority)) as client,
+    ):
+        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+
+        exchange.abort()
+
+        await until(lambda: upstream.open == 0)
+        await until(lambda: client.use(upstream.origin).busy == 0)
+        exchange.close()
+
+
+def test_the_default_context_verifies_everything() -> None:
+    context = verified_context()
+
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert context.get_ca_certs()
