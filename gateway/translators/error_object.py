@@ -8,7 +8,7 @@ import orjson
 
 from gateway.upstream_failure import Fault, UpstreamFailure
 
-__all__ = ["ErrorObject", "failure_of", "load_object"]
+__all__ = ["ErrorObject", "failure_of", "identifier", "load_object"]
 
 MAX_MESSAGE = 1_000
 MAX_NAME = 64
@@ -49,9 +49,9 @@ class ErrorObject:
         metadata = error.get("metadata") or error.get("details")
         return cls(
             message=_text(message),
-            type=_name(error.get("type")),
-            code=_name(error.get("code")),
-            param=_name(error.get("param")),
+            type=identifier(error.get("type")),
+            code=identifier(error.get("code")),
+            param=identifier(error.get("param")),
             metadata=metadata if isinstance(metadata, dict) else {},
         )
 
@@ -97,7 +97,7 @@ def _text(value: object) -> str | None:
     return SECRET.sub("[key]", value)[:MAX_MESSAGE]
 
 
-def _name(value: object) -> str | None:
-    """Types, codes and parameters go into logs and answers: only short identifiers get there."""
+def identifier(value: object) -> str | None:
+    """Types, codes and parameters go into logs and answers: None for what is not a short identifier."""
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     return text if len(text) <= MAX_NAME and NAME.fullmatch(text) else None

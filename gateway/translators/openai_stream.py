@@ -160,18 +160,15 @@ class OpenAIStream:
         return self._relay_document(event, document)
 
     def _relay_document(self, event: bytes, document: dict[str, Any]) -> bytes:
-        without_null = NULL_USAGE_FIELD.sub(b"", event)
-        usage, choices = document.get("usage"), document.get("choices")
+        usage = document.get("usage")
         if isinstance(usage, dict):
             self.usage, self.usage_flaw = read_usage(usage)
-        self._note_content(without_null, document)
-        if self._wants_usage:
-            return event
-        if not isinstance(usage, dict):
-            return without_null
-        if not choices:
-            return b""  # The chunk that only carries the usage we asked for ourselves.
-        return b"data: " + orjson.dumps({key: value for key, value in document.items() if key != "usage"}) + b"\n\n"
+        try:
+            stripped = _without_usage(event, document)
+        except orjson.JSONEncodeError:
+            return self._fail_malformed("an event that is nested too deeply")
+        self._note_content(stripped, document)
+        return event if self._wants_usage else stripped
 
     def _note_content(self, event: bytes, document: dict[str, Any]) -> None:
         choices = document.get("choices")
@@ -206,6 +203,14 @@ class OpenAIStream:
             self.failure = in_band_failure(document)
             return b""
         return self._fail_malformed("it ended before [DONE]")
+
+
+def _without_usage(event: bytes, document: dict[str, Any]) -> bytes:
+    if not isinstance(document.get("usage"), dict):
+        return NULL_USAGE_FIELD.sub(b"", event)
+    if not document.get("choices"):
+        return b""  # The chunk that only carries the usage we asked for ourselves.
+    return b"data: " + orjson.dumps({key: value for key, value in document.items() if key != "usage"}) + b"\n\n"
 
 
 def _has_content(choice: dict[str, Any]) -> bool:

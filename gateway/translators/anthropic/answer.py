@@ -1,0 +1,90 @@
+"""A complete answer: Anthropic's message as a chat completion."""
+
+from typing import Any
+
+import orjson
+
+from core.token_usage import TokenUsage
+from gateway.translators.anthropic.errors import in_band_failure
+from gateway.translators.anthropic.stop_reasons import finish_reason, refusal_text
+from gateway.translators.anthropic.thinking_blocks import FIELDS
+from gateway.translators.anthropic.usage import UsageReport, client_usage
+from gateway.translators.delivered import text_tokens
+from gateway.translators.error_object import load_object
+from gateway.translators.translator import Answer, MalformedAnswer
+from gateway.upstream_failure import Fault, UpstreamFailure
+
+__all__ = ["chat_answer"]
+
+
+def chat_answer(body: bytes, *, created: int, input_includes_cache: bool) -> Answer:
+    """Raises MalformedAnswer. `usage` is left out where the upstream reported none: it is never made up."""
+    source = _source(body)
+    try:
+        message = _message(source)
+        report = UsageReport(input_includes_cache=input_includes_cache)
+        report.note_final(source.get("usage"))
+        delivered = text_tokens(message)
+        usage, flaw = report.read(delivered)
+        completion = orjson.dumps(_completion(source, message, usage, created))
+    except orjson.JSONEncodeError as error:
+        raise MalformedAnswer(_garbage("it is nested too deeply")) from error
+    trusted = usage is not None and flaw is None
+    return Answer(completion, usage, 0 if trusted else delivered, flaw)
+
+
+def _source(body: bytes) -> dict[str, Any]:
+    source = load_object(body)
+    if source is not None and source.get("error"):
+        raise MalformedAnswer(in_band_failure(source))
+    if source is None or not isinstance(source.get("content"), list):
+        raise MalformedAnswer(_garbage("it is not a message"))
+    return source
+
+
+def _garbage(why: str) -> UpstreamFailure:
+    return UpstreamFailure(Fault.UPSTREAM, 200, f"The provider's answer is broken: {why}.")
+
+
+def _completion(
+    source: dict[str, Any], message: dict[str, Any], usage: TokenUsage | None, created: int
+) -> dict[str, Any]:
+    completion = {
+        "id": str(source.get("id") or ""),
+        "object": "chat.completion",
+        "created": created,
+        "model": str(source.get("model") or ""),
+        "choices": [_choice(source, message)],
+    }
+    if usage is not None:
+        completion["usage"] = client_usage(usage)
+    return completion
+
+
+def _choice(source: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    reason = finish_reason(source.get("stop_reason"), has_tool_calls="tool_calls" in message)
+    return {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+
+
+def _message(source: dict[str, Any]) -> dict[str, Any]:
+    blocks = [block for block in source["content"] if isinstance(block, dict)]
+    calls = [_tool_call(block) for block in blocks if block.get("type") == "tool_use"]
+    texts = [block["text"] for block in blocks if block.get("type") == "text" and isinstance(block.get("text"), str)]
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "".join(texts) if texts or not calls else None,
+        "refusal": refusal_text(source.get("stop_reason"), source.get("stop_details")),
+    }
+    thoughts = [block for block in blocks if block.get("type") in FIELDS]
+    if thoughts:
+        message["reasoning_content"] = "".join(str(block.get("thinking") or "") for block in thoughts)
+        message["thinking_blocks"] = thoughts
+    if calls:
+        message["tool_calls"] = calls
+    return message
+
+
+def _tool_call(block: dict[str, Any]) -> dict[str, Any]:
+    arguments = orjson.dumps(block.get("input") or {}).decode()
+    function = {"name": str(block.get("name") or ""), "arguments": arguments}
+    return {"id": str(block.get("id") or ""), "type": "function", "function": function}
