@@ -121,7 +121,7 @@ class Peer:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await script(Call(reader, writer))
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        except (asyncio.IncompleteReadError, ConnectionError, RuntimeError, asyncio.CancelledError):
             pass  # The client left, or the test is over.
         except BaseException as failure:  # noqa: BLE001 reported by `stop`
             self._failures.append(failure)

@@ -192,7 +192,7 @@ async def test_a_closed_connection_makes_room_for_the_next_in_the_queue(ending: 
         transport(max_connections_per_origin=1) as client,
     ):
         running, waiting = (client.send(upstream.origin, upstream.head(), b"", WAIT) for _ in range(2))
-        await until(lambda: upstream.accepted == 1)
+        await until(lambda: upstream.accepted >= 1)
 
         if ending != "lost":
             getattr(running, ending)()
