@@ -8,5 +8,5 @@ What two or more processes have to agree on.
 * What is recorded: `usage_event` (the wire form between gateway and metering).
 * Where it lies: `redis_keys` (every key and field), `lua_scripts` (the scripts in `lua/` that change them),
   `migrations` (the tables in `schema/`), `connections`.
-* How a process runs: `settings`, `logs`, `worker_loop`.
+* How a process runs: `settings`, `logs`, `worker_loop`; `failpoints`, where a test lets it die.
 """

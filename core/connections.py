@@ -18,7 +18,7 @@ STATEMENT_SECONDS = 30.0
 
 async def open_pool(url: Secret, *, most: int, application: str) -> asyncpg.Pool:
     """A pool that opens no connection yet: a process starts while Postgres is still away."""
-    return asyncpg.create_pool(
+    return await asyncpg.create_pool(
         url.reveal(),
         min_size=0,
         max_size=most,

@@ -6,23 +6,31 @@ meaning. The event's id, time, day and period are fixed when the request is admi
 from the spool, a second delivery, the sweeper's estimate) is a duplicate by construction.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import orjson
 
 from core.principal import AccountId, KeyId
-from core.token_usage import TokenUsage
+from core.token_usage import CLASSES, TokenUsage
 
-__all__ = ["MalformedEvent", "Outcome", "UsageEvent"]
+__all__ = ["MalformedEvent", "Outcome", "UsageEvent", "day_of", "instant_of", "read_fields"]
 
 VERSION = 1
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_TOKENS = 2**40
 """No answer has a trillion tokens: a larger count is a fault of the writer, not usage."""
+LARGEST_NUMBER = 2**53 - 1
+"""Redis scripts count in doubles."""
+DAY_MILLISECONDS = 86_400_000
+LONGEST_TEXT = 512
+WHOLE, TEXT = {int}, {str}
+is_uuid = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 
 
 class Outcome(StrEnum):
@@ -105,52 +113,96 @@ class UsageEvent:
     @classmethod
     def decode(cls, wire: bytes) -> "UsageEvent":
         """Raises MalformedEvent, whose message says what is wrong and repeats no content."""
-        try:
-            fields = orjson.loads(wire)
-            event = READERS[fields["v"]](fields)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise MalformedEvent(f"{type(error).__name__} while reading the fields") from error
-        _require_sane(event)
-        return event
+        fields = read_fields(wire)
+        return cls(
+            event_id=UUID(fields["id"]),
+            occurred_at=instant_of(fields["at"]),
+            period=fields["period"],
+            account_id=AccountId(fields["account"]),
+            key_id=KeyId(fields["key"]),
+            model=fields["model"],
+            provider=fields["provider"],
+            target=fields["target"],
+            upstream_request_id=fields["upstream_id"],
+            usage=TokenUsage(*fields["tokens"]),
+            weights=tuple(fields["weights"]),
+            price_version=fields["price"],
+            cost=fields["cost"],
+            status=fields["status"],
+            outcome=Outcome(fields["outcome"]),
+            estimated=fields["estimated"],
+            attempt=fields["attempt"],
+            stream=fields["stream"],
+            latency_ms=fields["ms"],
+            first_byte_ms=fields["ttfb"],
+        )
 
 
-def _read_version_1(fields: dict[str, Any]) -> UsageEvent:
-    return UsageEvent(
-        event_id=UUID(fields["id"]),
-        occurred_at=EPOCH + timedelta(milliseconds=fields["at"]),
-        period=date.fromisoformat(fields["period"]),
-        account_id=AccountId(fields["account"]),
-        key_id=KeyId(fields["key"]),
-        model=fields["model"],
-        provider=fields["provider"],
-        target=fields["target"],
-        upstream_request_id=fields["upstream_id"],
-        usage=TokenUsage(*fields["tokens"]),
-        weights=tuple(fields["weights"]),
-        price_version=fields["price"],
-        cost=fields["cost"],
-        status=fields["status"],
-        outcome=Outcome(fields["outcome"]),
-        estimated=fields["estimated"],
-        attempt=fields["attempt"],
-        stream=fields["stream"],
-        latency_ms=fields["ms"],
-        first_byte_ms=fields["ttfb"],
-    )
+def read_fields(wire: bytes) -> dict[str, Any]:
+    """The fields of the wire form, checked and in the newest version's form; `period` is a date.
+
+    The one place that decides what is a usage event. The ledger reads its columns from here, ten times faster than
+    from UsageEvent objects. Raises MalformedEvent."""
+    try:
+        fields = orjson.loads(wire)
+        READERS[fields["v"]](fields)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, MalformedEvent):
+            raise
+        raise MalformedEvent(f"{type(error).__name__} while reading the fields") from error
+    return fields  # type: ignore[no-any-return]  # A dict: it has been read by its names.
 
 
-READERS = {1: _read_version_1}
+def instant_of(milliseconds: int) -> datetime:
+    """Aware UTC, of milliseconds since 1970."""
+    return EPOCH + timedelta(milliseconds=milliseconds)
 
 
-def _require_sane(event: UsageEvent) -> None:
-    counts = event.usage.as_tuple()
-    if not all(type(count) is int and 0 <= count <= MOST_TOKENS for count in counts):
-        raise MalformedEvent("a token count is negative, absurd or no whole number")
-    whole = (event.account_id, event.key_id, event.cost, event.status, event.attempt, event.latency_ms)
-    if not all(type(number) is int and 0 <= number < 2**53 for number in (*whole, event.first_byte_ms, *event.weights)):
-        raise MalformedEvent("a number is negative, absurd or no whole number")
-    if len(event.weights) != len(counts):
-        raise MalformedEvent("weights and token classes differ in number")
-    texts = (event.model, event.provider, event.target, event.upstream_request_id, event.price_version, event.estimated)
-    if not all(isinstance(text, str) and len(text) <= 512 and "\0" not in text for text in texts):
+def day_of(milliseconds: int) -> date:
+    """The same as `instant_of(milliseconds).date()`, but a lookup: events come in days, not in centuries."""
+    return _day(milliseconds // DAY_MILLISECONDS)
+
+
+def _check_version_1(fields: dict[str, Any]) -> None:
+    tokens, weights = fields["tokens"], fields["weights"]
+    if type(tokens) is not list or type(weights) is not list or not len(tokens) == len(weights) == len(CLASSES):
+        raise MalformedEvent(f"tokens and weights are not one number for each of the {len(CLASSES)} token classes")
+    ids = fields["account"], fields["key"]
+    measures = fields["at"], fields["cost"], fields["status"], fields["attempt"], fields["ms"], fields["ttfb"]
+    _require_whole((*ids, *measures, *tokens, *weights))
+    if min(ids) == 0:
+        raise MalformedEvent("account and key ids start at 1")  # The ledger's key 0 is the account as a whole.
+    if max(tokens) > MOST_TOKENS:
+        raise MalformedEvent(f"more than {MOST_TOKENS} tokens")
+    names = fields["model"], fields["provider"], fields["target"], fields["upstream_id"]
+    _require_texts((*names, fields["price"], fields["estimated"]))
+    if fields["outcome"] not in OUTCOMES or type(fields["stream"]) is not bool:
+        raise MalformedEvent("outcome or stream is none of the known values")
+    if not is_uuid(fields["id"]):
+        raise MalformedEvent("the event id is no UUID")
+    day_of(fields["at"])
+    fields["period"] = _date(fields["period"])
+
+
+READERS = {1: _check_version_1}
+OUTCOMES = frozenset(outcome.value for outcome in Outcome)
+
+
+def _require_whole(numbers: tuple[Any, ...]) -> None:
+    if set(map(type, numbers)) != WHOLE or min(numbers) < 0 or max(numbers) > LARGEST_NUMBER:
+        raise MalformedEvent("a number is negative, absurd or not whole")
+
+
+def _require_texts(texts: tuple[Any, ...]) -> None:
+    if set(map(type, texts)) != TEXT or max(map(len, texts)) > LONGEST_TEXT or "\0" in "".join(texts):
         raise MalformedEvent("a name is no text, too long or holds a NUL")
+
+
+@lru_cache(maxsize=1024)
+def _date(text: str) -> date:
+    return date.fromisoformat(text)
+
+
+@lru_cache(maxsize=1024)
+def _day(number: int) -> date:
+    return EPOCH.date() + timedelta(days=number)

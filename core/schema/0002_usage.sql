@@ -54,7 +54,7 @@ CREATE TABLE usage_daily (
     charged_nano_usd     bigint NOT NULL,
     waived_nano_usd      bigint NOT NULL,
     PRIMARY KEY (account_id, day, key_id, model)
-);
+) WITH (fillfactor = 70);                            -- its rows change with every batch: room for the new version beside the old one
 
 -- One row per billing period, account and key; key_id 0 is the account as a whole. What caps and the gateways' counters read.
 CREATE TABLE usage_periods (
@@ -73,7 +73,7 @@ CREATE TABLE usage_periods (
     charged_nano_usd     bigint NOT NULL,
     waived_nano_usd      bigint NOT NULL,
     PRIMARY KEY (account_id, period, key_id)
-);
+) WITH (fillfactor = 70);
 
 -- Stream entries that are no usage event. Parked with everything needed to replay them; never dropped.
 CREATE TABLE usage_dead_letters (

@@ -1,0 +1,143 @@
+"""
+Usage streams → ledger, one batch at a time.
+
+The order is the promise: commit to Postgres, then confirm in Redis. If we die between the two, the entries are
+delivered again and the ledger ignores them. If Postgres is away, nothing is confirmed: the entries stay in the stream,
+no more than one batch is in memory, and the next round reads the same ones again.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+from core.failpoints import Failpoints
+from core.usage_event import MalformedEvent
+from metering.entries import DeadLetter, Entry, TimeBounds, UsageRow, usage_row
+from metering.errors import RefusedRows
+from metering.ledger import Ledger, PeriodTotal, Recorded
+from metering.metrics import BATCH_SECONDS, ESTIMATED, EVENTS, LAST_COMMIT, WAIVED, bounded_reason
+from metering.stream import Settled, UsageStreams
+
+__all__ = ["Consumer"]
+
+log = logging.getLogger(__name__)
+
+BLOCK_MS = 500
+Readable = list[tuple[Entry, UsageRow]]
+
+
+class Consumer:
+    """Any number may run at once, on the same shards or on different ones."""
+
+    def __init__(
+        self,
+        streams: UsageStreams,
+        ledger: Ledger,
+        *,
+        shard_count: int,
+        batch_size: int,
+        claim_idle_seconds: float,
+        bounds: Callable[[], TimeBounds],
+        failpoints: Failpoints,
+    ) -> None:
+        self._streams = streams
+        self._ledger = ledger
+        self._batch_size = batch_size
+        self._shard_count = shard_count
+        self._busy_shards = shard_count
+        self._claim_idle_seconds = claim_idle_seconds
+        self._next_claim = 0.0
+        self._unfinished = True  # A predecessor of the same name may have left something.
+        self._bounds = bounds
+        self._failpoints = failpoints
+
+    async def round(self) -> bool:
+        """Book one batch. True when there was one. Raises what Redis or Postgres raise; nothing is lost then."""
+        entries = await self._next_entries()
+        if not entries:
+            return False
+        started = time.monotonic()
+        self._failpoints.reach("after_read")
+        for start in range(0, len(entries), self._batch_size):
+            await self.book(entries[start : start + self._batch_size])
+        self._unfinished = False
+        BATCH_SECONDS.observe(time.monotonic() - started)
+        return True
+
+    async def book(self, entries: list[Entry]) -> None:
+        """Record in Postgres, then confirm in Redis: never the other way round."""
+        settled, totals = await self._record(entries)
+        self._failpoints.reach("after_commit_before_confirm")
+        await self._streams.confirm(settled, totals)
+        self._failpoints.reach("after_confirm")
+
+    async def _next_entries(self) -> list[Entry]:
+        """Our own unfinished ones first, then those of the dead, then new ones."""
+        if self._unfinished:
+            await self._streams.create_groups()  # A Redis that was emptied has lost them.
+            entries = await self._streams.read_pending(self._per_shard())
+            if entries:
+                return entries
+        self._unfinished = True  # Until what is read now has been confirmed.
+        if time.monotonic() >= self._next_claim:
+            entries = await self._streams.claim(self._per_shard(), idle_ms=round(self._claim_idle_seconds * 1000))
+            if entries:
+                return entries
+            self._next_claim = time.monotonic() + self._claim_idle_seconds / 3
+        entries = await self._streams.read_new(self._per_shard(), block_ms=BLOCK_MS)
+        self._unfinished = bool(entries)
+        self._busy_shards = len({entry.shard.tag for entry in entries}) or self._shard_count
+        return entries
+
+    def _per_shard(self) -> int:
+        """Redis counts per stream. Dividing by the streams that were busy last time fills a batch whether the load lies
+        on one shard or on all; memory stays below batch size x shards."""
+        return -(-self._batch_size // self._busy_shards)
+
+    async def _record(self, entries: list[Entry]) -> tuple[list[Settled], list[PeriodTotal]]:
+        readable, unreadable = _sort_out(entries, self._bounds())
+        settled = [Settled(letter.entry, None) for letter in unreadable]
+        settled += [Settled(entry, row) for entry, row in readable]
+        return settled, await self._record_rows(readable, unreadable)
+
+    async def _record_rows(self, readable: Readable, dead: list[DeadLetter]) -> list[PeriodTotal]:
+        """Halve a batch that Postgres refuses until the row at fault stands alone, and park that one."""
+        try:
+            recorded = await self._ledger.record([row for _, row in readable], dead)
+        except RefusedRows as refusal:
+            if not readable:
+                raise
+            if len(readable) == 1:
+                letter = DeadLetter(readable[0][0], f"Postgres refuses the row: {refusal}")
+                return await self._record_rows([], [*dead, letter])
+            middle = len(readable) // 2
+            first = await self._record_rows(readable[:middle], dead)
+            return first + await self._record_rows(readable[middle:], [])
+        _count(recorded, len(readable), dead)
+        return recorded.totals
+
+
+def _sort_out(entries: list[Entry], bounds: TimeBounds) -> tuple[Readable, list[DeadLetter]]:
+    readable: Readable = []
+    unreadable: list[DeadLetter] = []
+    for entry in entries:
+        try:
+            readable.append((entry, usage_row(entry, bounds)))
+        except MalformedEvent as error:
+            unreadable.append(DeadLetter(entry, str(error)))
+    return readable, unreadable
+
+
+def _count(recorded: Recorded, rows: int, dead: list[DeadLetter]) -> None:
+    LAST_COMMIT.set_to_current_time()
+    EVENTS.labels("inserted").inc(recorded.inserted)
+    EVENTS.labels("duplicate").inc(rows - recorded.inserted)
+    EVENTS.labels("dead_letter").inc(recorded.parked)
+    WAIVED.inc(recorded.waived)
+    for reason, events in recorded.estimated.items():
+        ESTIMATED.labels(bounded_reason(reason)).inc(events)
+    for letter in dead:
+        log.error(
+            "usage entry parked as a dead letter",
+            extra={"stream": letter.entry.shard.usage_stream, "entry": letter.entry.entry_id, "reason": letter.reason},
+        )

@@ -1,0 +1,126 @@
+"""
+What the consumer reads from a usage stream, and what the ledger makes of it.
+
+An entry has three fields: `e` the usage event, `c` the nano-dollars charged and `w` the nano-dollars waived when the
+gateway settled it. `usage_row` turns it into one row of `usage_events`, or says why it is none.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from core.principal import AccountId, KeyId
+from core.redis_keys import ShardKeys
+from core.usage_event import MalformedEvent, day_of, instant_of, read_fields
+
+__all__ = ["COLUMNS", "DeadLetter", "Entry", "TimeBounds", "UsageRow", "usage_row"]
+
+
+class Entry(NamedTuple):
+    shard: ShardKeys
+    entry_id: bytes
+    fields: dict[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    entry: Entry
+    reason: str
+
+
+class UsageRow(NamedTuple):
+    """One row of `usage_events` as COPY takes it; the field names are the column names."""
+
+    event_id: str
+    day: date
+    occurred_at: datetime
+    period: date
+    account_id: AccountId
+    key_id: KeyId
+    model: str
+    provider: str
+    target: str
+    upstream_request_id: str
+    input_tokens: int
+    cache_read_tokens: int
+    cache_write_5m_tokens: int
+    cache_write_1h_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    weights: list[int]
+    price_version: str
+    cost_nano_usd: int
+    charged_nano_usd: int
+    waived_nano_usd: int
+    status: int
+    outcome: str
+    estimated: str
+    attempt: int
+    stream: bool
+    latency_ms: int
+    first_byte_ms: int
+
+
+COLUMNS = UsageRow._fields
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBounds:
+    """Which days the ledger takes. A clock that jumped must not create partitions for years to come."""
+
+    first: date
+    last: date
+
+    @classmethod
+    def around(cls, now: datetime, *, past_days: int, future_days: int) -> "TimeBounds":
+        return cls(now.date() - timedelta(days=past_days), now.date() + timedelta(days=future_days))
+
+    def require(self, day: date) -> None:
+        if day < self.first:
+            raise MalformedEvent(f"the event is older than {self.first}, the first day that the ledger takes")
+        if day > self.last:
+            raise MalformedEvent(f"the event is from the future: the last day that the ledger takes is {self.last}")
+
+
+def usage_row(entry: Entry, bounds: TimeBounds) -> UsageRow:
+    """Raises MalformedEvent."""
+    try:
+        wire, charged, waived = entry.fields[b"e"], entry.fields[b"c"], entry.fields[b"w"]
+    except KeyError as error:
+        raise MalformedEvent(f"the entry has no field {error}") from error
+    if not (charged.isdigit() and waived.isdigit() and len(charged) <= MOST_DIGITS and len(waived) <= MOST_DIGITS):
+        raise MalformedEvent("c or w is no whole number of nano-dollars")
+    event: dict[str, Any] = read_fields(wire)
+    at = event["at"]
+    day = day_of(at)
+    bounds.require(day)
+    columns = (
+        event["id"],
+        day,
+        instant_of(at),
+        event["period"],
+        event["account"],
+        event["key"],
+        event["model"],
+        event["provider"],
+        event["target"],
+        event["upstream_id"],
+        *event["tokens"],
+        event["weights"],
+        event["price"],
+        event["cost"],
+        int(charged),
+        int(waived),
+        event["status"],
+        event["outcome"],
+        event["estimated"],
+        event["attempt"],
+        event["stream"],
+        event["ms"],
+        event["ttfb"],
+    )
+    return UsageRow._make(columns)
+
+
+MOST_DIGITS = math.floor(math.log10(2**53))

@@ -1,0 +1,24 @@
+"""
+What metering tells its callers apart.
+
+* MeteringError
+  x RefusedRows     Postgres refuses the data itself, now and for ever: bisect the batch and park the row at fault
+  x StreamTooLong   the stream is too long to be counted in one script: let the consumers catch up first
+
+Everything else (a server that is away, a deadlock, a time-out) passes through unchanged: the round is tried again.
+"""
+
+__all__ = ["MeteringError", "RefusedRows", "StreamTooLong"]
+
+
+class MeteringError(Exception):
+    pass
+
+
+class RefusedRows(MeteringError):
+    """The message is Postgres's own, without the row."""
+
+
+class StreamTooLong(MeteringError):
+    def __init__(self, stream: str, length: int, most: int) -> None:
+        super().__init__(f"{stream} holds {length} entries; counters are rebuilt from {most} at most")

@@ -1,0 +1,46 @@
+"""The settings of the metering process."""
+
+import socket
+from dataclasses import dataclass
+
+from core.settings import Secret, setting
+
+__all__ = ["MeteringSettings", "shard_numbers"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeteringSettings:
+    database_url: Secret
+    redis_url: Secret
+    redis_shards: int = setting(16, least=1, most=4096)
+    """Fixed when the installation is created."""
+    metering_shards: str = ""
+    """The shards of this process, such as `0-7` or `0,2,8-15`; empty = all. Sharing them is safe, only slower."""
+    metering_consumers: int = setting(2, least=1, most=64)
+    """Batches under way at once, each with shards of its own: one is decoded while another is committed."""
+    metering_batch_size: int = setting(2_000, least=1, most=20_000)
+    metering_claim_idle_seconds: float = setting(30.0, least=0.1)
+    """An entry that was read and not confirmed for this long belongs to a dead consumer."""
+    metering_sweep_interval_seconds: float = setting(2.0, least=0.05)
+    metering_counter_check_seconds: float = setting(60.0, least=0.1)
+    metering_future_days: int = setting(2, least=0)
+    """Events further ahead are parked: a clock that jumped must not create partitions for years."""
+    metering_past_days: int = setting(400, least=1)
+    metering_admin_host: str = "127.0.0.1"
+    metering_admin_port: int = setting(9091, least=0, most=65535)
+    metering_name: str = socket.gethostname()
+    """Begins the names of this process's consumers; the process id is added."""
+    log_level: str = "INFO"
+
+
+def shard_numbers(text: str, shard_count: int) -> list[int]:
+    """`"0-2,5"` is [0, 1, 2, 5]; empty is all. Raises ValueError with what is wrong."""
+    if not text:
+        return list(range(shard_count))
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        numbers.update(range(int(first), int(last or first) + 1))
+    if not numbers or max(numbers) >= shard_count or min(numbers) < 0:
+        raise ValueError(f"METERING_SHARDS={text}: the shards are 0 to {shard_count - 1}")
+    return sorted(numbers)

@@ -1,0 +1,169 @@
+"""
+The usage streams of some shards, as one consumer sees them.
+
+An entry that was read stays pending under the consumer's name until `confirm`. `read_pending` gives this consumer's
+own again (after a failed round, after a restart under the same name), `claim` takes over those of the dead.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from core.lua_scripts import load_script
+from core.redis_keys import CONSUMER_GROUP, ShardKeys
+from metering.entries import Entry, UsageRow
+from metering.ledger import WHOLE_ACCOUNT, PeriodTotal
+from metering.metrics import DELETED_PENDING
+
+__all__ = ["Settled", "UsageStreams"]
+
+log = logging.getLogger(__name__)
+
+ENTRIES_PER_CALL = 200
+"""Redis does nothing else while a script runs: some 200 entries are half a millisecond."""
+
+NEW, OWN_PENDING = ">", "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An entry that Postgres has, as an event or as a dead letter. `row` is None when it could not be read."""
+
+    entry: Entry
+    row: UsageRow | None
+
+    @property
+    def order(self) -> tuple[str, int, int]:
+        """Entries of one account go into one call where they fit."""
+        row = self.row
+        return self.entry.shard.tag, row.account_id if row else 0, row.key_id if row else 0
+
+
+class UsageStreams:
+    """`consumer` must be unique among the running consumers."""
+
+    def __init__(self, redis: Redis, shards: Sequence[ShardKeys], *, consumer: str) -> None:
+        self._redis = redis
+        self._shards = {shard.usage_stream: shard for shard in shards}
+        self._consumer = consumer
+        self._confirm = redis.register_script(load_script("confirm").text)
+
+    async def create_groups(self) -> None:
+        """Does nothing where they exist. A new group begins at the first entry, not at the end."""
+        for stream in self._shards:
+            try:
+                await self._redis.xgroup_create(stream, CONSUMER_GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+
+    async def read_new(self, per_shard: int, *, block_ms: int) -> list[Entry]:
+        """Waits up to `block_ms` for the first entry."""
+        return await self._read(NEW, per_shard, block_ms)
+
+    async def read_pending(self, per_shard: int) -> list[Entry]:
+        """What this consumer has read before and not confirmed, oldest first."""
+        return await self._read(OWN_PENDING, per_shard, None)
+
+    async def claim(self, per_shard: int, *, idle_ms: int) -> list[Entry]:
+        """Take over what other consumers read and did not confirm for `idle_ms`."""
+        claimed: list[Entry] = []
+        for stream, shard in self._shards.items():
+            _, entries, deleted = await self._redis.xautoclaim(
+                stream, CONSUMER_GROUP, self._consumer, idle_ms, "0-0", count=per_shard
+            )
+            _report_deleted(stream, deleted)
+            claimed += [Entry(shard, entry_id, fields) for entry_id, fields in entries]
+        return claimed
+
+    async def confirm(self, settled: Iterable[Settled], totals: Iterable[PeriodTotal]) -> None:
+        """Acknowledge and delete the entries and set the totals of their accounts and keys: one script call for each
+        few hundred entries. May be repeated, whole or in part."""
+        waiting = _by_account(totals)
+        for shard, group in groupby(sorted(settled, key=lambda item: item.order), key=lambda item: item.entry.shard):
+            items = list(group)
+            for start in range(0, len(items), ENTRIES_PER_CALL):
+                call = _ConfirmCall(shard)
+                for item in items[start : start + ENTRIES_PER_CALL]:
+                    call.add_entry(item)
+                    call.add_totals(waiting.pop(item.row.account_id, ()) if item.row else ())
+                await self._confirm(keys=call.keys, args=call.arguments)
+
+    async def leave(self) -> None:
+        """Remove this consumer from groups in which nothing of it is pending."""
+        for stream in self._shards:
+            for consumer in await self._redis.xinfo_consumers(stream, CONSUMER_GROUP):
+                if consumer["name"].decode() == self._consumer and not consumer["pending"]:
+                    await self._redis.xgroup_delconsumer(stream, CONSUMER_GROUP, self._consumer)
+
+    async def _read(self, after: str, per_shard: int, block_ms: int | None) -> list[Entry]:
+        streams: dict[Any, Any] = dict.fromkeys(self._shards, after)
+        read = self._redis.xreadgroup
+        answer: Any = await read(CONSUMER_GROUP, self._consumer, streams, count=per_shard, block=block_ms)
+        return [entry for name, pairs in answer or () for entry in await self._entries(name.decode(), pairs)]
+
+    async def _entries(self, stream: str, pairs: list[tuple[bytes, dict[bytes, bytes]]]) -> list[Entry]:
+        shard = self._shards[stream]
+        deleted = [entry_id for entry_id, fields in pairs if not fields]
+        if deleted:
+            _report_deleted(stream, deleted)
+            await self._redis.xack(stream, CONSUMER_GROUP, *deleted)
+        return [Entry(shard, entry_id, fields) for entry_id, fields in pairs if fields]
+
+
+class _ConfirmCall:
+    """The keys and arguments of one call of `confirm.lua`."""
+
+    def __init__(self, shard: ShardKeys) -> None:
+        self._shard = shard
+        self._scopes: dict[str, int] = {}
+        self._entries: list[Any] = []
+        self._totals: list[Any] = []
+
+    def add_entry(self, item: Settled) -> None:
+        row = item.row
+        if row is None:
+            self._entries += (item.entry.entry_id, 0, "", 0, 0)
+            return
+        account, key = self._scope(self._shard.account(row.account_id)), self._scope(self._shard.key(row.key_id))
+        self._entries += (item.entry.entry_id, row.charged_nano_usd, row.period.isoformat(), account, key)
+
+    def add_totals(self, totals: Iterable[PeriodTotal]) -> None:
+        for total in totals:
+            name = self._shard.account(total.account_id)
+            if total.key_id != WHOLE_ACCOUNT:
+                name = self._shard.key(total.key_id)
+            self._totals += (self._scope(name), total.period.isoformat(), total.charged, total.version)
+
+    @property
+    def keys(self) -> list[str]:
+        return [self._shard.usage_stream, *self._scopes]
+
+    @property
+    def arguments(self) -> list[Any]:
+        return [CONSUMER_GROUP, len(self._entries) // 5, *self._entries, *self._totals]
+
+    def _scope(self, name: str) -> int:
+        return self._scopes.setdefault(name, len(self._scopes) + 1)
+
+
+def _by_account(totals: Iterable[PeriodTotal]) -> dict[int, list[PeriodTotal]]:
+    found: dict[int, list[PeriodTotal]] = {}
+    for total in totals:
+        found.setdefault(total.account_id, []).append(total)
+    return found
+
+
+def _report_deleted(stream: str, deleted: Sequence[bytes]) -> None:
+    """Somebody trimmed or deleted entries that no ledger has confirmed: usage is lost."""
+    if deleted:
+        DELETED_PENDING.inc(len(deleted))
+        log.error(
+            "usage entries were deleted before they reached the ledger",
+            extra={"stream": stream, "entries": len(deleted), "first": deleted[0].decode()},
+        )
