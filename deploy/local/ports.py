@@ -2,8 +2,20 @@
 
 import errno
 import socket
+from collections.abc import Mapping
+
+from deploy.local.errors import PortInUse
 
 LOOPBACK = "127.0.0.1"
+
+DEFAULT_PORTS = {
+    "gateway": 8080,
+    "gateway-admin": 9090,
+    "metering-admin": 9091,
+    "simulators": 9092,
+    "postgres": 54320,
+    "valkey": 63790,
+}
 
 
 def free_port() -> int:
@@ -25,3 +37,35 @@ def is_taken(port: int) -> bool:
                 return True
             raise
     return False
+
+
+def choose_ports(wanted: Mapping[str, int], remembered: Mapping[str, int]) -> dict[str, int]:
+    """
+    A port for each name of DEFAULT_PORTS: the wanted one, else the one of the last run, else the default.
+
+    A wanted port that is taken is an error; for the rest another one is found, and remembered by the caller.
+    """
+    chosen: dict[str, int] = {}
+    for name, default in DEFAULT_PORTS.items():
+        port = wanted.get(name) or remembered.get(name) or default
+        if is_taken(port) or port in chosen.values():
+            if name in wanted:
+                raise PortInUse(_advice(name, port))
+            port = _another(chosen)
+        chosen[name] = port
+    return chosen
+
+
+def _another(chosen: Mapping[str, int]) -> int:
+    while (port := free_port()) in chosen.values():
+        pass
+    return port
+
+
+def _advice(name: str, port: int) -> str:
+    option = {"gateway": "--port", "gateway-admin": "--admin-port"}.get(name, "another port")
+    return (
+        f"Port {port} of this machine, wanted for the {name}, is in use by another program. "
+        f"Choose another ({option} {port + 1}) or stop that program; `ss -ltnp 'sport = :{port}'` (Linux) or "
+        f"`lsof -iTCP:{port} -sTCP:LISTEN` shows which it is."
+    )

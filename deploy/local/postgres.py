@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from deploy.local.child import MINIMAL_PATH, Child, tail
+from deploy.local.errors import PostgresError
 from deploy.local.pids import command_line, is_alive
 from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.programs import PostgresPrograms, find_postgres
@@ -23,30 +24,30 @@ PORT_WAS_TAKEN = "could not create any TCP/IP sockets"
 CHILDREN_STILL_THERE = "pre-existing shared memory block"
 
 
-class PostgresError(RuntimeError):
-    """The server cannot be set up or does not start; the message holds its last log lines."""
-
-
 class PostgresServer:
     """
-    Not running until `start`. Beside `data_directory` stand `<name>.password` (0600) and `<name>.log`.
+    Not running until `start`. Beside `data_directory` stand `<name>.password` (0600) and, unless given, the log.
 
     `port`: None takes a free one at the first start and keeps it for later starts of this object.
     `fsync=False` is for tests: faster, and it loses data with the machine's power, never with a killed process.
     As root the server runs as the user nobody, who must be able to reach `data_directory`.
     """
 
+    name = "postgres"
+    stop_seconds = 20.0
+
     def __init__(
         self,
         data_directory: Path,
         port: int | None = None,
         *,
+        log: Path | None = None,
         fsync: bool = True,
         max_connections: int = 100,
         programs: PostgresPrograms | None = None,
     ) -> None:
         self.data_directory = data_directory.absolute()
-        self.log = self._beside("log")
+        self.log = log or self._beside("log")
         self.port = port or 0
         self._port_is_ours_to_choose = not port
         self._fsync = fsync
@@ -58,9 +59,11 @@ class PostgresServer:
 
     def start(self, timeout: float = 60.0) -> None:
         """Returns when the server answers queries; creates the data first when there is none. Raises PostgresError."""
+        if self.is_running:
+            return
         deadline = time.monotonic() + timeout
         self._prepare_data()
-        self._end_leftover()
+        self.end_leftover()
         self.port = self.port or free_port()
         while not self._came_up(deadline):
             if self._port_is_ours_to_choose and PORT_WAS_TAKEN in self._last_words():
@@ -69,7 +72,7 @@ class PostgresServer:
                 raise PostgresError(f"PostgreSQL does not start on port {self.port}:\n{self._last_words()}")
             time.sleep(POLL_SECONDS)
 
-    def stop(self, timeout: float = 20.0) -> None:
+    def stop(self, timeout: float = stop_seconds) -> None:
         """The fast way: running transactions are rolled back, everything committed is kept."""
         if self._child:
             self._child.stop(signal.SIGINT, timeout=timeout)
@@ -85,6 +88,20 @@ class PostgresServer:
         self.stop()
         self.start(timeout)
 
+    def end_leftover(self) -> None:
+        """A server of a killed run may still hold the data."""
+        file = self.data_directory / "postmaster.pid"
+        pid = file.read_text().partition("\n")[0] if file.exists() else ""
+        if not pid.isdigit():
+            return
+        if str(self.data_directory) in command_line(int(pid)):
+            for mode in ("fast", "immediate"):
+                if file.exists():
+                    self._run("pg_ctl", "stop", "-D", self.data_directory, "-m", mode, "-t", "10")
+        elif is_alive(int(pid)):
+            file.unlink(missing_ok=True)  # The number belongs to another program since a reboot; Postgres would refuse.
+        # Otherwise the file stays: by it Postgres finds out whether children of the dead server still hold its memory.
+
     @property
     def is_running(self) -> bool:
         return self._child is not None and self._child.exit_code() is None
@@ -93,6 +110,10 @@ class PostgresServer:
     def pids(self) -> tuple[int, ...]:
         """The server and its guard; empty when stopped."""
         return (self._child.pid, self._child.guard_pid) if self._child else ()
+
+    @property
+    def is_ready(self) -> bool:
+        return self.is_running and self._answers()
 
     @property
     def exit_code(self) -> int | None:
@@ -167,19 +188,6 @@ class PostgresServer:
     def _hand_over(self, path: Path) -> None:
         if self._user is not None:
             os.chown(path, self._user, self._user)
-
-    def _end_leftover(self) -> None:
-        """A server of a killed run may still hold the data."""
-        file = self.data_directory / "postmaster.pid"
-        if not file.exists():
-            return
-        pid = int(file.read_text().splitlines()[0])
-        if str(self.data_directory) in command_line(pid):
-            for mode in ("fast", "immediate"):
-                self._run("pg_ctl", "stop", "-D", self.data_directory, "-m", mode, "-t", "10")
-        elif is_alive(pid):
-            file.unlink(missing_ok=True)  # The number belongs to another program since a reboot; Postgres would refuse.
-        # Otherwise the file stays: by it Postgres finds out whether children of the dead server still hold its memory.
 
     def _came_up(self, deadline: float) -> bool:
         """False when the process ended; its reason stands in the log."""

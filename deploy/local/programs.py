@@ -12,15 +12,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.errors import ProgramMissing
 from deploy.local.unprivileged import obstacle
 
 DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
 POSTGRES_NEEDED = ("initdb", "postgres", "pg_ctl", "psql")
 VERSION_TIMEOUT_SECONDS = 10.0
-
-
-class ProgramMissing(RuntimeError):
-    """A server is neither in the environment nor on the machine; the message says how to get it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from deploy.local.child import MINIMAL_PATH, Child, tail
+from deploy.local.errors import ValkeyError
 from deploy.local.pids import end_leftover
 from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.programs import find_valkey
@@ -15,10 +16,6 @@ POLL_SECONDS = 0.02
 PROBE_TIMEOUT_SECONDS = 2.0
 LEFTOVER_TIMEOUT_SECONDS = 10.0
 PORT_WAS_TAKEN = "Address already in use"
-
-
-class ValkeyError(RuntimeError):
-    """The server does not start; the message holds its last log lines."""
 
 
 class ValkeyServer:
@@ -30,9 +27,14 @@ class ValkeyServer:
     `port`: None takes a free one at the first start and keeps it for later starts of this object.
     """
 
-    def __init__(self, data_directory: Path, port: int | None = None, *, program: Path | None = None) -> None:
+    name = "valkey"
+    stop_seconds = 20.0
+
+    def __init__(
+        self, data_directory: Path, port: int | None = None, *, log: Path | None = None, program: Path | None = None
+    ) -> None:
         self.data_directory = data_directory.absolute()
-        self.log = self.data_directory.with_name(f"{self.data_directory.name}.log")
+        self.log = log or self.data_directory.with_name(f"{self.data_directory.name}.log")
         self.port = port or 0
         self._port_is_ours_to_choose = not port
         self._program = program
@@ -41,17 +43,19 @@ class ValkeyServer:
 
     def start(self, timeout: float = 60.0) -> None:
         """Returns when the server answers, its data loaded. Raises ValkeyError."""
+        if self.is_running:
+            return
         deadline = time.monotonic() + timeout
         self._program = self._program or find_valkey()
         self.data_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._end_leftover()
+        self.end_leftover()
         self.port = self.port or free_port()
         while not self._came_up(deadline):
             if not self._port_is_ours_to_choose or PORT_WAS_TAKEN not in self._last_words():
                 raise ValkeyError(f"Valkey does not start on port {self.port}:\n{self._last_words()}")
             self.port = free_port()
 
-    def stop(self, timeout: float = 20.0) -> None:
+    def stop(self, timeout: float = stop_seconds) -> None:
         """SIGTERM: the append-only file is written out first."""
         if self._child:
             self._child.stop(signal.SIGTERM, timeout=timeout)
@@ -76,6 +80,13 @@ class ValkeyServer:
         if self._child:
             self._child.send(signal.SIGCONT)
 
+    def end_leftover(self) -> None:
+        """A server of a killed run may still write to the same append-only file."""
+        if self._pid_file.exists():
+            pid = int(self._pid_file.read_text().strip() or 0)
+            end_leftover(pid, marker=str(self._configuration_file), timeout=LEFTOVER_TIMEOUT_SECONDS)
+            self._pid_file.unlink(missing_ok=True)
+
     @property
     def is_running(self) -> bool:
         return self._child is not None and self._child.exit_code() is None
@@ -84,6 +95,14 @@ class ValkeyServer:
     def pids(self) -> tuple[int, ...]:
         """The server and its guard; empty when stopped."""
         return (self._child.pid, self._child.guard_pid) if self._child else ()
+
+    @property
+    def is_ready(self) -> bool:
+        return self.is_running and self._answers()
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._child.exit_code() if self._child else None
 
     @property
     def url(self) -> str:
@@ -104,13 +123,6 @@ class ValkeyServer:
     @property
     def _pid_file(self) -> Path:
         return self.data_directory / "valkey.pid"
-
-    def _end_leftover(self) -> None:
-        """A server of a killed run may still write to the same append-only file."""
-        if self._pid_file.exists():
-            pid = int(self._pid_file.read_text().strip() or 0)
-            end_leftover(pid, marker=str(self._configuration_file), timeout=LEFTOVER_TIMEOUT_SECONDS)
-            self._pid_file.unlink(missing_ok=True)
 
     def _came_up(self, deadline: float) -> bool:
         """False when the process ended; its reason stands in the log."""

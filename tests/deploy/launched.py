@@ -1,0 +1,80 @@
+"""`poindexter up` as a real process, with stand-ins for our own services and a terminal's view of it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from deploy.local.ports import DEFAULT_PORTS, free_port
+
+STANDINS = Path(__file__).parent / "standins"
+TIMEOUT_SECONDS = 40.0
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
+
+
+class Launched:
+    def __init__(self, state: Path, port: int, settings: Mapping[str, str]) -> None:
+        self.state = state
+        self.output = state.parent / f"output-{time.monotonic_ns()}"
+        self.journal = state.parent / "journal"
+        environment = {**os.environ, **settings, "STANDIN_JOURNAL": str(self.journal)}  # noqa: TID251 PATH and the like
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, STANDINS / "__main__.py", str(state), str(port)],
+                cwd=STANDINS,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def text(self) -> str:
+        return self.output.read_text()
+
+    @property
+    def events(self) -> list[str]:
+        """What the stand-ins noted, without their process ids."""
+        return [line.rpartition(" ")[0] for line in self._lines()]
+
+    def pid(self, name: str) -> int:
+        """Of the latest life of a stand-in."""
+        return next(int(line.split()[2]) for line in reversed(self._lines()) if line.startswith(f"{name} started"))
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while text not in self.text:
+            assert self.process.poll() is None, f"ended before {text!r}:\n{self.text}"
+            assert time.monotonic() < deadline, f"no {text!r} in:\n{self.text}"
+            time.sleep(0.02)
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(TIMEOUT_SECONDS)
+
+    def _lines(self) -> list[str]:
+        return self.journal.read_text().splitlines() if self.journal.exists() else []
+
+
+@contextlib.contextmanager
+def launched(directory: Path, settings: Mapping[str, str] = NO_SETTINGS, *, port: int = 0) -> Iterator[Launched]:
+    """`settings` are environment variables. Stopped at the end if the test did not do it."""
+    _avoid_default_ports(directory / "state")
+    run = Launched(directory / "state", port or free_port(), settings)
+    try:
+        yield run
+    finally:
+        if run.process.poll() is None:
+            run.end()
+
+
+def _avoid_default_ports(state: Path) -> None:
+    """Somebody may run the real system on this machine, or these tests a second time."""
+    if not state.exists():
+        state.mkdir(mode=0o711)
+        (state / "ports.json").write_text(json.dumps({name: free_port() for name in DEFAULT_PORTS}))
