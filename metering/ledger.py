@@ -39,7 +39,11 @@ MEASURES = (
 )
 SUMMED = MEASURES[2:]
 
-ARRIVED = "CREATE TEMPORARY TABLE IF NOT EXISTS arrived (LIKE usage_events INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+STORED = ", ".join("weights::integer[]" if name == "weights" else name for name in COLUMNS)
+ARRIVED = f"""
+CREATE TEMPORARY TABLE IF NOT EXISTS arrived ON COMMIT DELETE ROWS AS
+SELECT {", ".join("weights::text" if name == "weights" else name for name in COLUMNS)} FROM usage_events WITH NO DATA
+"""  # noqa: S608  # Made of constants.
 
 
 def _sums(names: Sequence[str]) -> str:
@@ -54,7 +58,7 @@ def _added(table: str) -> str:
 RECORD = f"""
 WITH recorded AS (
     INSERT INTO usage_events ({", ".join(COLUMNS)})
-    SELECT {", ".join(COLUMNS)} FROM arrived ORDER BY event_id
+    SELECT {STORED} FROM arrived ORDER BY event_id
     ON CONFLICT (event_id, day) DO NOTHING   -- The day comes from the event, never from now().
     RETURNING period, day, account_id, key_id, model, estimated, {", ".join(SUMMED)}
 ), added AS (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import orjson
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -128,17 +129,17 @@ class _ConfirmCall:
     def add_entry(self, item: Settled) -> None:
         row = item.row
         if row is None:
-            self._entries += (item.entry.entry_id, 0, "", 0, 0)
+            self._entries.append((item.entry.entry_id.decode(), 0, "", 0, 0))
             return
         account, key = self._scope(self._shard.account(row.account_id)), self._scope(self._shard.key(row.key_id))
-        self._entries += (item.entry.entry_id, row.charged_nano_usd, row.period.isoformat(), account, key)
+        self._entries.append((item.entry.entry_id.decode(), row.charged_nano_usd, row.period, account, key))
 
     def add_totals(self, totals: Iterable[PeriodTotal]) -> None:
         for total in totals:
             name = self._shard.account(total.account_id)
             if total.key_id != WHOLE_ACCOUNT:
                 name = self._shard.key(total.key_id)
-            self._totals += (self._scope(name), total.period.isoformat(), total.charged, total.version)
+            self._totals.append((self._scope(name), total.period, str(total.charged), total.version))
 
     @property
     def keys(self) -> list[str]:
@@ -146,7 +147,7 @@ class _ConfirmCall:
 
     @property
     def arguments(self) -> list[Any]:
-        return [CONSUMER_GROUP, len(self._entries) // 5, *self._entries, *self._totals]
+        return [CONSUMER_GROUP, orjson.dumps(self._entries), orjson.dumps(self._totals)]
 
     def _scope(self, name: str) -> int:
         return self._scopes.setdefault(name, len(self._scopes) + 1)

@@ -2,10 +2,10 @@
 -- the ledger's totals. One script, so that spent = ledger + pending never misses an event.
 --
 -- KEYS  1 usage stream, then the scopes (accounts and keys of this shard)
--- ARGV  1 consumer group   2 number of entries
---       then for each entry: stream id, charged nano-dollars, period, index of its account scope, index of its key scope
---            (indexes into the scopes, from 1; 0 = no scope, for an entry that cannot be read)
---       then for each ledger total: index of the scope, period, total nano-dollars, version (number of events)
+-- ARGV  1 consumer group
+--       2 JSON, for each entry: [stream id, charged nano-dollars, period, index of its account scope, of its key scope]
+--         (indexes into the scopes, from 1; 0 = no scope, for an entry that cannot be read)
+--       3 JSON, for each ledger total: [index of the scope, period, total nano-dollars as text, version (number of events)]
 --
 -- An entry that is gone already (confirmed by another consumer) changes nothing. A total with a smaller version than the
 -- stored one is ignored: two consumers may confirm in another order than they committed. A total may hold events whose
@@ -13,24 +13,22 @@
 --
 -- Returns the number of entries that this call has deleted.
 
-local stream = KEYS[1]
-local entries = tonumber(ARGV[2])
+local stream, entries = KEYS[1], cjson.decode(ARGV[2])
 local deleted = 0
 local ids, settled = {}, {}  -- settled[scope][period]: what leaves `pending`.
 
-for entry = 0, entries - 1 do
-    local at = 3 + entry * 5
-    ids[entry + 1] = ARGV[at]
-    if redis.call('XDEL', stream, ARGV[at]) == 1 then
+for number, entry in ipairs(entries) do
+    ids[number] = entry[1]
+    if redis.call('XDEL', stream, entry[1]) == 1 then
         deleted = deleted + 1
-        for offset = 3, 4 do
-            local scope, period = tonumber(ARGV[at + offset]), ARGV[at + 2]
+        for position = 4, 5 do
+            local scope, period = entry[position], entry[3]
             settled[scope] = settled[scope] or {}
-            settled[scope][period] = (settled[scope][period] or 0) + tonumber(ARGV[at + 1])
+            settled[scope][period] = (settled[scope][period] or 0) + entry[2]
         end
     end
 end
-if entries > 0 then redis.call('XACK', stream, ARGV[1], unpack(ids)) end
+if #ids > 0 then redis.call('XACK', stream, ARGV[1], unpack(ids)) end
 
 settled[0] = nil
 for scope, periods in pairs(settled) do
@@ -39,11 +37,10 @@ for scope, periods in pairs(settled) do
     end
 end
 
-for at = 3 + entries * 5, #ARGV, 4 do
-    local scope, period = KEYS[tonumber(ARGV[at]) + 1], ARGV[at + 1]
-    local version = tonumber(redis.call('HGET', scope, 'ledger_version:' .. period) or -1)
-    if tonumber(ARGV[at + 3]) > version then
-        redis.call('HSET', scope, 'ledger:' .. period, ARGV[at + 2], 'ledger_version:' .. period, ARGV[at + 3])
+for _, total in ipairs(cjson.decode(ARGV[3])) do
+    local scope, period, version = KEYS[total[1] + 1], total[2], total[4]
+    if version > tonumber(redis.call('HGET', scope, 'ledger_version:' .. period) or -1) then
+        redis.call('HSET', scope, 'ledger:' .. period, total[3], 'ledger_version:' .. period, string.format('%.0f', version))
     end
 end
 return deleted
