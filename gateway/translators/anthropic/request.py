@@ -19,7 +19,7 @@ TRANSLATED = {
 }  # fmt: skip
 PASSED_ON = ("top_k", "cache_control", "container", "mcp_servers", "context_management")
 """Anthropic's own parameters."""
-IGNORED = {"prediction", "prompt_cache_key", "prompt_cache_retention", "seed", "store"}
+IGNORED = {"prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "seed", "store"}
 """Hints and bookkeeping: an answer without them is still the answer that was asked for."""
 ONLY_AS_DEFAULT: dict[str, tuple[object, ...]] = {
     "n": (1,),

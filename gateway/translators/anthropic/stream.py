@@ -22,7 +22,7 @@ from core.token_usage import TokenUsage
 from gateway.sse import EventTooLarge, ServerSentEvent, SSEDecoder
 from gateway.translators.anthropic.chunks import DONE, ChunkWriter
 from gateway.translators.anthropic.errors import in_band_failure
-from gateway.translators.anthropic.open_tools import OpenTools
+from gateway.translators.anthropic.open_blocks import OpenThoughts, OpenTools
 from gateway.translators.anthropic.stop_reasons import finish_reason, refusal_text
 from gateway.translators.anthropic.usage import UsageReport, client_usage
 from gateway.translators.delivered import BYTES_PER_TOKEN
@@ -50,6 +50,7 @@ class AnthropicStream:
         self._report = UsageReport(input_includes_cache=input_includes_cache)
         self._chunks: ChunkWriter | None = None
         self._tools = OpenTools()
+        self._thoughts = OpenThoughts()
         self._deltas = 0
         self._bytes = 0
         self._stop_reason: object = None
@@ -136,9 +137,10 @@ class AnthropicStream:
             self._count(call["function"]["name"])
             return chunks.delta({"tool_calls": [call]})
         if kind == "redacted_thinking":
-            return self._thought(chunks, index, {"type": kind, "data": _text(block.get("data"))})
+            return self._thought(chunks, self._thoughts.open(index, {"type": kind, "data": _text(block.get("data"))}))
         if kind == "thinking":
-            return self._thinking(chunks, index, _text(block.get("thinking")))
+            text = _text(block.get("thinking"))
+            return self._thinking(chunks, self._thoughts.open(index, {"type": kind, "thinking": text}))
         return self._text(chunks, _text(block.get("text"))) if kind == "text" else b""
 
     def _block_delta(self, document: dict[str, Any], chunks: ChunkWriter) -> bytes:
@@ -149,9 +151,11 @@ class AnthropicStream:
         if kind == "input_json_delta":
             return self._arguments(chunks, self._tools.arguments(index, _text(delta.get("partial_json"))))
         if kind == "thinking_delta":
-            return self._thinking(chunks, index, _text(delta.get("thinking")))
+            piece = {"type": "thinking", "thinking": _text(delta.get("thinking"))}
+            return self._thinking(chunks, self._thoughts.piece(index, piece))
         if kind == "signature_delta":
-            return self._thought(chunks, index, {"type": "thinking", "signature": _text(delta.get("signature"))})
+            piece = {"type": "thinking", "signature": _text(delta.get("signature"))}
+            return self._thought(chunks, self._thoughts.piece(index, piece))
         return b""
 
     def _block_stop(self, document: dict[str, Any], chunks: ChunkWriter) -> bytes:
@@ -183,17 +187,17 @@ class AnthropicStream:
         self._count(text)
         return chunks.delta({"content": text})
 
-    def _thinking(self, chunks: ChunkWriter, index: int, text: str) -> bytes:
+    def _thinking(self, chunks: ChunkWriter, piece: dict[str, Any]) -> bytes:
         """For people as `reasoning_content`, for the way back as a piece of its block."""
+        text = piece["thinking"]
         if not text:
             return b""
         self._count(text)
-        piece = {"index": index, "type": "thinking", "thinking": text}
         return chunks.delta({"reasoning_content": text, "thinking_blocks": [piece]})
 
-    def _thought(self, chunks: ChunkWriter, index: int, piece: dict[str, Any]) -> bytes:
+    def _thought(self, chunks: ChunkWriter, piece: dict[str, Any]) -> bytes:
         self.committed = True
-        return chunks.delta({"thinking_blocks": [{"index": index, **piece}]})
+        return chunks.delta({"thinking_blocks": [piece]})
 
     def _arguments(self, chunks: ChunkWriter, call: dict[str, Any] | None) -> bytes:
         if call is None:

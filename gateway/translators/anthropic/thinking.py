@@ -18,7 +18,7 @@ LEAST_BUDGET = 1_024
 MOST_BUDGET = 32_000
 SHARE_PERCENT = {"minimal": 10, "low": 20, "medium": 50, "high": 80, "xhigh": 90, "max": 95}
 EFFORT = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
-TAKES_A_BUDGET = re.compile(r"claude-(?:3|(?:opus|sonnet|haiku)-(?:4(?![-.]\d\b)|4[-.][0-5]\b))")
+TAKES_A_BUDGET = re.compile(r"claude-(?:3|[a-z]+-(?:4(?![-.]\d\b)|4[-.][0-5]\b))")
 SOURCES = ("thinking", "reasoning", "reasoning_effort")
 
 
@@ -45,7 +45,7 @@ def thinking(document: dict[str, Any], *, model: str, max_tokens: int, clamped: 
     if wish.effort == "none":
         return Thinking({"type": "disabled"})
     if TAKES_A_BUDGET.search(model):
-        return _budgeted(wish, document["messages"], max_tokens)
+        return Thinking() if _must_not_think(document) else _budgeted(wish, max_tokens)
     return _adaptive(wish)
 
 
@@ -97,11 +97,11 @@ def _adaptive(wish: _Wish) -> Thinking:
     return Thinking({"type": "adaptive", "display": wish.display}, EFFORT[wish.effort])
 
 
-def _budgeted(wish: _Wish, messages: list[dict[str, Any]], max_tokens: int) -> Thinking:
-    """An effort is a hint: where no budget fits, or Anthropic would refuse to think, the model answers without."""
+def _budgeted(wish: _Wish, max_tokens: int) -> Thinking:
+    """An effort is a hint: where no budget fits, the model answers without."""
     budget = wish.budget or min(MOST_BUDGET, max_tokens * SHARE_PERCENT[wish.effort] // 100)
     budget = min(max(budget, LEAST_BUDGET), max_tokens - 1)
-    if budget < LEAST_BUDGET or _continues_without_thinking(messages):
+    if budget < LEAST_BUDGET:
         return Thinking()
     config: dict[str, Any] = {"type": "enabled", "budget_tokens": budget}
     if wish.hidden:
@@ -109,12 +109,14 @@ def _budgeted(wish: _Wish, messages: list[dict[str, Any]], max_tokens: int) -> T
     return Thinking(config)
 
 
-def _continues_without_thinking(messages: list[dict[str, Any]]) -> bool:
-    """
-    Whether tool results follow an assistant turn that came back without its thinking blocks.
+def _must_not_think(document: dict[str, Any]) -> bool:
+    """These models refuse to think where a tool is forced, or in the middle of a turn that began without thinking."""
+    forced = document.get("tool_choice") not in (None, "auto", "none")
+    return forced or _continues_without_thinking(document["messages"])
 
-    These models refuse to go on thinking in such a turn, so it is finished without.
-    """
+
+def _continues_without_thinking(messages: list[dict[str, Any]]) -> bool:
+    """Whether tool results follow an assistant message that came back without its thinking blocks."""
     for message in reversed(messages):
         if message["role"] == "assistant":
             return bool(message.get("tool_calls")) and not message.get("thinking_blocks")
