@@ -11,7 +11,7 @@ from simulators.refusals import Refused
 
 SIGNATURE_PREFIX = "sim1"
 ONLY_IN = {"tool_use": "assistant", "thinking": "assistant", "redacted_thinking": "assistant"}
-ONLY_IN |= dict.fromkeys(("tool_result", "image", "document", "search_result"), "user")
+ONLY_IN |= dict.fromkeys(("tool_result", "image", "search_result"), "user")
 
 
 def sign(thinking: str) -> str:

@@ -2,11 +2,12 @@
 Anthropic's messages: who may call, what counts as input, what the answer should be, which headers it carries.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
-from simulators import anthropic_errors, anthropic_rules
+from simulators import anthropic_errors, anthropic_rules, anthropic_versions
 from simulators.answers import Demand, Tool, compose
 from simulators.anthropic_conversation import check_conversation
 from simulators.anthropic_reply import AnthropicReply
@@ -18,9 +19,9 @@ from simulators.refusals import Refused
 from simulators.replies import Request, count_usage
 from simulators.validation import Spec
 
-VERSIONS = ("2023-01-01", "2023-06-01")
 ADAPTIVE_THINKING_TOKENS = {"low": 8, "medium": 16, "high": 32, "xhigh": 64, "max": 128}
 MANUAL_THINKING_TOKENS = 20
+BEARER = re.compile(r"Bearer\s+(\S+)", re.IGNORECASE)
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
 
@@ -36,21 +37,21 @@ class AnthropicMessages:
         self._cache = cache
 
     def authenticate(self, headers: dict[str, str]) -> str:
-        api_key = headers.get("x-api-key", "").strip()
+        # Both are valid: the newer SDKs send the key as a bearer token, everybody else as x-api-key.
+        bearer = BEARER.fullmatch(headers.get("authorization", ""))
+        api_key = headers.get("x-api-key", "").strip() or (bearer[1] if bearer else "")
         if not api_key:
             raise Refused(401, "x-api-key header is required")
         if self._api_keys and api_key not in self._api_keys:
             raise Refused(401, "invalid x-api-key")
-        version = headers.get("anthropic-version")
-        if version is None:
-            raise Refused(400, "anthropic-version: header is required")
-        if version not in VERSIONS:
-            raise Refused(400, f'anthropic-version: "{version}" is not a valid version')
         return api_key
 
-    def check(self, body: Any, spec: Spec = MESSAGES_REQUEST) -> Family:
+    def check(self, body: Any, headers: dict[str, str], spec: Spec = MESSAGES_REQUEST) -> Family:
         """The family of the requested model, or the first reason why the request cannot be served."""
+        version = headers.get("anthropic-version")
+        anthropic_versions.check_version(version)
         anthropic_rules.check_shape(body, spec)
+        anthropic_versions.check(body, version)
         family = find(ANTHROPIC, body["model"])
         if family is None:
             raise Refused(404, f"model: {body['model']}")
@@ -58,8 +59,8 @@ class AnthropicMessages:
         check_conversation(body, family)
         return family
 
-    def count_tokens(self, body: Any) -> int:
-        self.check(body, COUNT_REQUEST)
+    def count_tokens(self, body: Any, headers: dict[str, str]) -> int:
+        self.check(body, headers, COUNT_REQUEST)
         return self.measure(body)[0].tokens
 
     def measure(self, body: dict[str, Any]) -> tuple[Prompt, list[Breakpoint]]:

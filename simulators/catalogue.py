@@ -32,7 +32,7 @@ class Provider(Protocol):
 
 
 class TokenCounter(Provider, Protocol):
-    def count_tokens(self, body: Any) -> int: ...
+    def count_tokens(self, body: Any, headers: dict[str, str]) -> int: ...
 
 
 class _SmallEndpoint:
@@ -85,7 +85,7 @@ class CountTokensEndpoint(_SmallEndpoint):
 
     async def _answer(self, connection: Connection, scope: Scope) -> Any:
         body = await read_json(connection, self._provider.max_body_bytes)
-        return {"input_tokens": self._counter.count_tokens(body)}
+        return {"input_tokens": self._counter.count_tokens(body, connection.headers)}
 
 
 class ModelsEndpoint(_SmallEndpoint):

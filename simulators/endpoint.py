@@ -31,7 +31,7 @@ class Provider(Protocol):
 
     def authenticate(self, headers: dict[str, str]) -> str: ...
 
-    def check(self, body: Any) -> Family: ...
+    def check(self, body: Any, headers: dict[str, str]) -> Family: ...
 
     def measure(self, body: dict[str, Any]) -> tuple[Prompt, list[Breakpoint]]: ...
 
@@ -78,7 +78,7 @@ class CompletionEndpoint:
         api_key = provider.authenticate(connection.headers)
         call.api_key_tail = api_key[-KEY_TAIL:]
         body = await read_json(connection, provider.max_body_bytes)
-        family = provider.check(body)
+        family = provider.check(body, connection.headers)
         call.model, call.stream = body["model"], bool(body.get("stream"))
         prompt, points = provider.measure(body)
         script = self._faults.script(

@@ -42,7 +42,7 @@ class OpenAIChat:
             raise Refused(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
         return bearer[1]
 
-    def check(self, body: Any) -> Family:
+    def check(self, body: Any, headers: dict[str, str]) -> Family:
         """The family of the requested model, or the first reason why the request cannot be served."""
         openai_rules.check_shape(body)
         family = find(OPENAI, body["model"])

@@ -165,7 +165,8 @@ def _answers_a_call(message: dict[str, Any], unanswered: list[str], answerable: 
 def _nothing_unanswered(unanswered: list[str], index: int) -> None:
     if unanswered:
         rule = "An assistant message with 'tool_calls' must be followed by tool messages"
-        message = f"{rule} responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: {', '.join(unanswered)}"
+        missing = f"The following tool_call_ids did not have response messages: {', '.join(unanswered)}"
+        message = f"{rule} responding to each 'tool_call_id'. {missing}"
         raise Refused(400, message, param=f"messages.[{index}].role")
 
 
