@@ -24,7 +24,7 @@ SHUTDOWN_SECONDS = 1
 
 
 class Server(uvicorn.Server):
-    """uvicorn, telling its port when it accepts."""
+    """uvicorn, telling its port when it accepts, and ending its streams before the process ends."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -32,6 +32,13 @@ class Server(uvicorn.Server):
             ready = {"event": "ready", "port": sockets[0].getsockname()[1], "pid": os.getpid()}
             sys.stdout.buffer.write(orjson.dumps(ready, option=orjson.OPT_APPEND_NEWLINE))
             sys.stdout.buffer.flush()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        # uvicorn cancels what is still open and raises the signal again at once: without this wait the process would
+        # be gone before the cancelled streams have written their entries.
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=SHUTDOWN_SECONDS)
 
 
 def main() -> None:

@@ -3,8 +3,6 @@ The ASGI application: both providers' routes on one port, and the control API be
 """
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
@@ -30,13 +28,7 @@ def build_app(record: Record, api_keys: frozenset[str] = frozenset()) -> ASGIApp
     openai_models = ModelsEndpoint(openai, record, OPENAI, LISTED_OPENAI)
     anthropic_models = ModelsEndpoint(anthropic, record, ANTHROPIC, LISTED_ANTHROPIC)
 
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
-        record.close()
-
     return Starlette(
-        lifespan=lifespan,
         routes=[
             Route("/openai/v1/chat/completions", CompletionEndpoint(openai, faults, record), methods=["POST"]),
             Route("/openai/v1/models", openai_models, methods=["GET"]),

@@ -84,6 +84,7 @@ class Record:
         self.served: deque[dict[str, Any]] = deque(maxlen=MOST_IN_MEMORY)
         self.refused: deque[dict[str, Any]] = deque(maxlen=MOST_FAILURES)
         self.unexpected: deque[dict[str, Any]] = deque(maxlen=MOST_FAILURES)
+        # Never closed by us: streams that are cut while the process ends still write their entry.
         self._file = None if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def add(self, call: ServedCall) -> None:
@@ -93,8 +94,3 @@ class Record:
         self.served.append(entry)
         if self._file is not None:
             os.write(self._file, orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
-
-    def close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
