@@ -187,9 +187,7 @@ def run(command: "list[str]", unfinished: "Path | None" = None) -> None:
 
 
 def hint(output: str) -> str:
-    return next(
-        (advice for sign, advice in HINTS if sign.lower() in output.lower()), "Run this again, or ask for help."
-    )
+    return next((advice for sign, advice in HINTS if sign.lower() in output.lower()), OTHERWISE)
 
 
 def say(text: str) -> None:

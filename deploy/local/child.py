@@ -12,7 +12,7 @@ trap '' INT TERM HUP
 read -r word && exit 0
 kill -s "$2" "$1" 2>/dev/null || exit 0
 tries=0
-while [ $tries -lt 100 ] && kill -0 "$1" 2>/dev/null; do sleep 0.1; tries=$((tries + 1)); done
+while [ $tries -lt "$3" ] && kill -0 "$1" 2>/dev/null; do sleep 0.1; tries=$((tries + 1)); done
 kill -s KILL -- "-$1" 2>/dev/null
 """
 """
@@ -29,7 +29,7 @@ class Child:
     A running process, leader of its own process group: Ctrl-C at the terminal reaches only us, and we decide the order.
 
     Its output is appended to `log`. As root, `user` is the id it runs under. When our process disappears it receives
-    `farewell`, and SIGKILL ten seconds later.
+    `farewell`, and SIGKILL when it is still there `patience_seconds` later.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Child:
         user: int | None = None,
         directory: Path | None = None,
         farewell: signal.Signals = signal.SIGTERM,
+        patience_seconds: float = 10.0,
     ) -> None:
         log.touch(mode=0o600)
         with log.open("ab") as output:
@@ -58,7 +59,7 @@ class Child:
             )
         self._group_is_gone = False
         try:
-            self._guard = _guard(self._process.pid, farewell)
+            self._guard = _guard(self._process.pid, farewell, patience_seconds)
         except OSError:
             self._process.kill()
             self._process.wait()
@@ -124,9 +125,10 @@ def tail(log: Path, *, since: int = 0, lines: int = 15) -> str:
         return "\n".join(opened.read().decode(errors="replace").splitlines()[-lines:])
 
 
-def _guard(pid: int, farewell: signal.Signals) -> subprocess.Popen[bytes]:
+def _guard(pid: int, farewell: signal.Signals, patience_seconds: float) -> subprocess.Popen[bytes]:
+    tenths = str(round(patience_seconds * 10))
     return subprocess.Popen(  # noqa: S603 a constant script
-        ["/bin/sh", "-c", GUARD, "poindexter-guard", str(pid), farewell.name.removeprefix("SIG")],
+        ["/bin/sh", "-c", GUARD, "poindexter-guard", str(pid), farewell.name.removeprefix("SIG"), tenths],
         env={"PATH": MINIMAL_PATH},
         cwd="/",
         stdin=subprocess.PIPE,

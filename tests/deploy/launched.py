@@ -70,6 +70,7 @@ def launched(directory: Path, settings: Mapping[str, str] = NO_SETTINGS, *, port
         yield run
     finally:
         if run.process.poll() is None:
+            run.process.send_signal(signal.SIGCONT)
             run.end()
 
 

@@ -226,6 +226,6 @@ async def test_what_survived_a_killed_launcher_is_ended_by_its_successor(server_
 def end_guards(guarded: list[int]) -> None:
     for process in Path("/proc").glob("[0-9]*"):
         words = command_line(int(process.name)).split()
-        if "poindexter-guard" in words and int(words[-2]) in guarded:
+        if "poindexter-guard" in words and int(words[words.index("poindexter-guard") + 1]) in guarded:
             os.kill(int(process.name), signal.SIGKILL)
             wait_for_exit(int(process.name), timeout=5)
