@@ -52,6 +52,11 @@ class Exchange:
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether the body has ended cleanly: nothing more will come, and the connection can serve again."""
+        return self._connection is None or self._connection.complete
+
     async def head(self) -> int:
         """Wait for the response head; returns the status. Raises a TransportError, or what `abort` was given."""
         while not self.headed:

@@ -3,8 +3,10 @@
 import asyncio
 import ssl
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.transport.connection import Connection
+from gateway.transport.dialling import dial
 from gateway.transport.errors import ConnectFailed, ConnectTimeout, ExchangeAborted, PoolExhausted, TransportError
 from gateway.transport.exchange import Exchange
 from gateway.transport.origin import Origin
@@ -74,7 +76,7 @@ class OriginPool:
 
     def give_back(self, connection: Connection) -> None:
         """A connection has served its exchange and may serve another."""
-        waiting = self._next_waiting()
+        waiting = self._next_waiting() if self._waiting else None
         if waiting is not None:
             connection.start(waiting)
         elif len(self._idle) < self._max_idle:
@@ -109,7 +111,7 @@ class OriginPool:
     def _dial(self, exchange: Exchange) -> None:
         if self._has_room():
             task = self._connecting[exchange] = self._loop.create_task(self._connect(exchange))
-            task.add_done_callback(lambda _: self._dialled(exchange))  # Also for a task cancelled before it began.
+            task.add_done_callback(partial(self._dialled, exchange))  # Also for a task cancelled before it began.
         elif len(self._waiting) < self._max_connections:
             seconds = exchange.timeouts.connect
             self._waiting[exchange] = self._loop.call_later(seconds, self._give_up, exchange)
@@ -117,40 +119,37 @@ class OriginPool:
             exchange.fail(PoolExhausted(f"{self._max_connections} exchanges wait for a connection already"))
 
     async def _connect(self, exchange: Exchange) -> None:
-        connection = Connection(self, self._loop, max_head_bytes=self._max_head_bytes)
-        failure = await self._open(connection, exchange)
-        if failure is None and connection.closed:
-            failure = ConnectFailed(f"{self._origin.key} closed the connection before the request was sent")
-        if failure is not None:
+        try:
+            connection = await self._open(exchange)
+        except TransportError as failure:
             exchange.fail(failure)
             return
         self._connections.add(connection)
         connection.start(exchange)
 
-    async def _open(self, connection: Connection, exchange: Exchange) -> TransportError | None:
-        origin, context = self._origin, self._ssl_context
+    async def _open(self, exchange: Exchange) -> Connection:
+        origin = self._origin
         seconds = exchange.timeouts.connect
         try:
             async with asyncio.timeout_at(min(self._loop.time() + seconds, exchange.expires_at)):
-                await self._loop.create_connection(
-                    lambda: connection,
-                    origin.host,
-                    origin.port,
-                    ssl=context,
-                    server_hostname=origin.host if context else None,
-                )
+                connection = await dial(origin, self._ssl_context, self._make, self._loop)
         except TimeoutError:
-            connection.abort()
-            return ConnectTimeout(f"no connection to {origin.key} within {seconds:g} s")
+            raise ConnectTimeout(f"no connection to {origin.key} within {seconds:g} s") from None
         except (OSError, UnicodeError) as error:
-            return ConnectFailed(f"{origin.key}: {error}")
-        except asyncio.CancelledError:
-            connection.abort()
-            raise
-        return None
+            raise ConnectFailed(f"{origin.key}: {error}") from error
+        if connection.closed:
+            raise ConnectFailed(f"{origin.key} closed the connection before the request was sent")
+        return connection
 
-    def _dialled(self, exchange: Exchange) -> None:
+    def _make(self) -> Connection:
+        return Connection(self, self._loop, max_head_bytes=self._max_head_bytes)
+
+    def _dialled(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
         self._connecting.pop(exchange, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A mistake of ours, not the network's: tell the log, and do not let the exchange hang.
+            self._loop.call_exception_handler({"message": "connecting failed", "exception": error, "task": task})
+            exchange.fail(ConnectFailed(f"{self._origin.key}: {type(error).__name__}"))
         self._serve_waiting()
 
     def _serve_waiting(self) -> None:

@@ -1,11 +1,13 @@
+import asyncio
 import ssl
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from gateway.transport.errors import ConnectFailed
+from gateway.transport.errors import ConnectFailed, ConnectionLost, ConnectTimeout
 from gateway.transport.origin import Origin, Timeouts
+from gateway.transport.pool import PoolUse
 from gateway.transport.tls import verified_context
 from tests.gateway.transport.peer import OK, STREAM_HEAD, Call, answer_always, answer_with, peer, transport, until
 
@@ -105,6 +107,85 @@ async def test_an_upstream_that_speaks_no_tls_is_refused() -> None:
         with pytest.raises(ConnectFailed):
             await exchange.head()
         exchange.close()
+
+
+async def test_an_upstream_that_never_shakes_hands_times_out() -> None:
+    async with peer(Call.closed_by_client) as upstream, transport() as client:
+        silent = Origin("https", "127.0.0.1", upstream.origin.port)
+        exchange = client.send(silent, upstream.head(), b"", Timeouts(connect=0.1))
+
+        with pytest.raises(ConnectTimeout):
+            await exchange.head()
+        exchange.close()
+
+        await until(lambda: upstream.open == 0)
+        await until(lambda: client.use(silent) == PoolUse())
+
+
+@pytest.mark.parametrize("way", ["close", "reset"])
+async def test_an_answer_cut_short_is_an_error_over_tls_too(authority: Path, way: str) -> None:
+    async def leave(call: Call) -> None:
+        await call.request()
+        await call.send(OK[:-1])
+        await asyncio.sleep(0.02)
+        getattr(call, way)()
+
+    async with (
+        peer(leave, context=server_context(authority), name="localhost") as upstream,
+        transport(ssl_context=client_context(authority)) as client,
+    ):
+        exchange = client.send(upstream.origin, upstream.head(), b"", WAIT)
+
+        with pytest.raises(ConnectionLost):
+            await exchange.read(100)
+        exchange.close()
+
+        await until(lambda: client.use(upstream.origin) == PoolUse())
+
+
+async def test_a_stale_tls_connection_is_replaced_unnoticed(authority: Path) -> None:
+    async def serve_once(call: Call) -> None:
+        await call.request()
+        await call.send(OK)
+        await call.request()
+        call.close()
+
+    async with (
+        peer(serve_once, answer_always, context=server_context(authority), name="localhost") as upstream,
+        transport(ssl_context=client_context(authority)) as client,
+    ):
+        for _ in range(2):
+            exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+            assert await exchange.read(100) == b"hello"
+            exchange.close()
+
+        assert upstream.accepted == 2
+
+
+async def test_a_slow_reader_slows_a_tls_upstream_down_and_loses_nothing(authority: Path) -> None:
+    sent = 0
+
+    async def pour(call: Call) -> None:
+        nonlocal sent
+        await call.request()
+        await call.send(STREAM_HEAD)
+        for sent in range(1, 41):  # noqa: B007 the test looks at it
+            await call.send(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
+        await call.send(b"0\r\n\r\n")
+        await call.closed_by_client()
+
+    async with (
+        peer(pour, context=server_context(authority), name="localhost") as upstream,
+        transport(ssl_context=client_context(authority)) as client,
+    ):
+        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        await asyncio.sleep(0.3)
+        held_back = sent
+        received = len(await exchange.read(50_000_000))
+        exchange.close()
+
+        assert held_back < 40
+        assert received == 40 * 0x100000
 
 
 async def test_an_abort_ends_a_tls_connection_at_once(authority: Path) -> None:
