@@ -5,6 +5,7 @@ Prints one JSON line, `{"event": "ready", "port": 40123}`, on stdout as soon as 
 """
 
 import argparse
+import asyncio
 import logging
 import os
 import socket

@@ -125,7 +125,8 @@ def _stopped(words: tuple[str, ...], stops: tuple[str, ...]) -> tuple[tuple[str,
             break
         kept.append(word[:end])
         end -= len(word)
-    return tuple(kept), stop
+    # A blank before the stop sequence is no word, and every token of text is one.
+    return tuple(word for word in kept if word.strip()), stop
 
 
 def _shortened(answer: Answer, most: int) -> Answer:
