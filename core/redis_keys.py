@@ -38,6 +38,9 @@ MULTIPLIER = 0x9E3779B97F4A7C15
 """Fibonacci hashing: consecutive account ids spread evenly over the shards."""
 
 
+USAGE = ":usage"
+
+
 def key_digest(digest: bytes) -> str:
     """Where a digest leads to its account and key id. Belongs to no shard: it is read before the account is known."""
     return f"key:{digest.hex()}"
@@ -53,9 +56,14 @@ class ShardKeys:
     def of(cls, account_id: AccountId, shard_count: int) -> "ShardKeys":
         return cls(_tag((account_id * MULTIPLIER % 2**64 >> 32) % shard_count))
 
+    @classmethod
+    def of_stream(cls, usage_stream: str) -> "ShardKeys":
+        """The other way round: the shard whose usage stream this is."""
+        return cls(usage_stream.removesuffix(USAGE))
+
     @property
     def usage_stream(self) -> str:
-        return self.tag + ":usage"
+        return self.tag + USAGE
 
     @property
     def leases(self) -> str:
@@ -68,8 +76,13 @@ class ShardKeys:
     def key(self, key_id: KeyId) -> str:
         return f"{self.tag}:key:{key_id}"
 
+    @property
+    def reservations(self) -> str:
+        """What the name of every reservation begins with; the event id follows."""
+        return f"{self.tag}:reservation:"
+
     def reservation(self, event_id: UUID) -> str:
-        return f"{self.tag}:reservation:{event_id}"
+        return f"{self.reservations}{event_id}"
 
 
 def shards(shard_count: int) -> list[ShardKeys]:

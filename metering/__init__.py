@@ -3,8 +3,17 @@ Usage events become a ledger: none lost, none counted twice.
 
 1. `stream` reads the usage streams that the gateways write, and confirms what the ledger has committed.
 2. `entries` turns a stream entry into a row of the ledger, or says why it is none.
-3. `consumer` takes one batch after the other from the streams to the ledger; what cannot be stored is parked.
+3. `consumer` takes one batch after the other from the streams to the ledger. Commit first, confirm second.
 4. `ledger` records a batch and its aggregates in one transaction; `partitions` makes the months it needs.
 
-`settings`, `metrics` and `errors` serve all of them.
+What went wrong on the way is made good:
+
+* `sweeper` ends the reservations that a dead gateway left behind.
+* `dead_letters` keeps what the ledger could not take, and puts it back on its stream after a fix.
+* `counters` compares the counters in Redis with what they are a cache of, and sets them right; `counter_watch` does so
+  whenever Redis comes back and every minute.
+* `reconciliation` compares the upstreams' own record, the events and their sums: the proof.
+
+`usage_report` answers what an account used. `admin` is the port for health checks and metrics, `gauges` measures how
+far behind the ledger is; `settings`, `metrics` and `errors` serve all of them.
 """

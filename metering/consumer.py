@@ -34,7 +34,6 @@ class Consumer:
         streams: UsageStreams,
         ledger: Ledger,
         *,
-        shard_count: int,
         batch_size: int,
         claim_idle_seconds: float,
         bounds: Callable[[], TimeBounds],
@@ -43,8 +42,7 @@ class Consumer:
         self._streams = streams
         self._ledger = ledger
         self._batch_size = batch_size
-        self._shard_count = shard_count
-        self._busy_shards = shard_count
+        self._busy_shards = streams.count
         self._claim_idle_seconds = claim_idle_seconds
         self._next_claim = 0.0
         self._unfinished = True  # A predecessor of the same name may have left something.
@@ -86,7 +84,7 @@ class Consumer:
             self._next_claim = time.monotonic() + self._claim_idle_seconds / 3
         entries = await self._streams.read_new(self._per_shard(), block_ms=BLOCK_MS)
         self._unfinished = bool(entries)
-        self._busy_shards = len({entry.shard.tag for entry in entries}) or self._shard_count
+        self._busy_shards = len({entry.shard.tag for entry in entries}) or self._streams.count
         return entries
 
     def _per_shard(self) -> int:

@@ -55,7 +55,7 @@ PARTITIONS_AHEAD = Gauge(PREFIX + "partitions_ahead", "Months after this one who
 COUNTER_DIFFERENCES = Gauge(
     PREFIX + "counter_differences", "Redis counters that the last check found different from the ledger. Must be 0."
 )
-COUNTER_REBUILDS = Counter(PREFIX + "counter_rebuilds", "Shards whose Redis counters were rebuilt.")
+COUNTER_REBUILDS = Counter(PREFIX + "counter_rebuilds", "Rebuilds of the Redis counters from the ledger.")
 
 MOST_REASONS = 16
 _reasons: set[str] = set()

@@ -54,6 +54,11 @@ class UsageStreams:
         self._consumer = consumer
         self._confirm = redis.register_script(load_script("confirm").text)
 
+    @property
+    def count(self) -> int:
+        """Number of streams."""
+        return len(self._shards)
+
     async def create_groups(self) -> None:
         """Does nothing where they exist. A new group begins at the first entry, not at the end."""
         for stream in self._shards:

@@ -1,0 +1,166 @@
+"""
+The metering process: `python -m metering`.
+
+It starts while Postgres or Redis are away and begins to work when they are there. SIGTERM and SIGINT: every loop ends
+its round (a batch in hand is committed and confirmed), then the process exits with 0.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import asyncpg
+import uvloop
+from prometheus_client import disable_created_metrics
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from core.connections import connect_redis, open_pool
+from core.failpoints import Failpoints
+from core.logs import configure_logs
+from core.migrations import pending_migrations
+from core.redis_keys import ShardKeys, shards
+from core.settings import SettingsError, load
+from core.worker_loop import WorkerLoop
+from metering.admin import Check, serve_admin
+from metering.consumer import Consumer
+from metering.counter_watch import CounterWatch
+from metering.counters import Counters
+from metering.dead_letters import DeadLetters
+from metering.entries import TimeBounds
+from metering.gauges import Gauges
+from metering.ledger import Ledger
+from metering.metrics import FAILED_ROUNDS
+from metering.partitions import Partitions
+from metering.settings import MeteringSettings, shard_numbers
+from metering.stream import UsageStreams
+from metering.sweeper import Sweeper
+
+log = logging.getLogger("metering")
+
+PARTITION_SECONDS = 3600.0
+GAUGE_SECONDS = 5.0
+SERVER_LOOK_SECONDS = 1.0
+OTHER_CONNECTIONS = 4
+"""To Postgres, beside one for each consumer."""
+
+
+class Metering:
+    """Everything that runs in the process, put together once."""
+
+    def __init__(self, settings: MeteringSettings, pool: asyncpg.Pool, redis: Redis, failpoints: Failpoints) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._redis = redis
+        self._failpoints = failpoints
+        self._partitions = Partitions(pool)
+        self._ledger = Ledger(pool, self._partitions, failpoints)
+        self._counters = Counters(pool, redis, shard_count=settings.redis_shards, now=_now)
+        every = shards(settings.redis_shards)
+        self._shards = [every[number] for number in shard_numbers(settings.metering_shards, settings.redis_shards)]
+        parts = min(settings.metering_consumers, len(self._shards))
+        self._streams = [self._stream(number, self._shards[number::parts]) for number in range(parts)]
+
+    async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
+        checks: dict[str, Check] = {"postgres": self._check_schema, "redis": self._redis.ping}
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(serve_admin(listener, checks, stop))
+            for loop in self._loops():
+                tasks.create_task(loop.run(stop), name=loop.name)
+        with contextlib.suppress(RedisError, OSError):  # Without Redis our names stay behind in the groups, harmless.
+            for streams in self._streams:
+                await streams.leave()
+
+    def _loops(self) -> list[WorkerLoop]:
+        settings = self._settings
+        watch = CounterWatch(self._redis, self._counters, check_seconds=settings.metering_counter_check_seconds)
+        sweeper = Sweeper(self._redis, self._shards, self._failpoints)
+        dead_letters = DeadLetters(self._pool, self._redis)
+        gauges = Gauges(self._redis, self._shards, dead_letters, self._partitions, _now)
+        loops = [
+            _loop("sweeper", sweeper.round, settings.metering_sweep_interval_seconds),
+            _loop("counters", watch.round, min(SERVER_LOOK_SECONDS, settings.metering_counter_check_seconds)),
+            _loop("partitions", self._make_partitions, PARTITION_SECONDS),
+            _loop("gauges", gauges.round, GAUGE_SECONDS),
+        ]
+        # No pause between the rounds of a consumer: it waits in its read.
+        return loops + [_loop("consumer", self._consumer(streams).round, 0.0) for streams in self._streams]
+
+    def _stream(self, number: int, members: list[ShardKeys]) -> UsageStreams:
+        name = f"{self._settings.metering_name}-{os.getpid()}-{number}"
+        return UsageStreams(self._redis, members, consumer=name)
+
+    def _consumer(self, streams: UsageStreams) -> Consumer:
+        return Consumer(
+            streams,
+            self._ledger,
+            batch_size=self._settings.metering_batch_size,
+            claim_idle_seconds=self._settings.metering_claim_idle_seconds,
+            bounds=self._bounds,
+            failpoints=self._failpoints,
+        )
+
+    def _bounds(self) -> TimeBounds:
+        settings = self._settings
+        return TimeBounds.around(
+            _now(), past_days=settings.metering_past_days, future_days=settings.metering_future_days
+        )
+
+    async def _make_partitions(self) -> bool:
+        await self._partitions.ensure_ahead(_now().date())
+        return False
+
+    async def _check_schema(self) -> None:
+        async with self._pool.acquire() as connection:
+            missing = await pending_migrations(connection)  # type: ignore[arg-type]  # A proxy of it.
+        if missing:
+            raise RuntimeError(
+                f"the database lacks {', '.join(item.name for item in missing)}: run `poindexter migrate`"
+            )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _loop(name: str, work: Callable[[], Awaitable[bool]], interval: float) -> WorkerLoop:
+    return WorkerLoop(name, work, interval=interval, on_failure=FAILED_ROUNDS.labels(name).inc)
+
+
+async def run(settings: MeteringSettings, listener: socket.socket, failpoints: Failpoints) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    connections = settings.metering_consumers + OTHER_CONNECTIONS
+    pool = await open_pool(settings.database_url, most=connections, application="poindexter-metering")
+    redis = connect_redis(settings.redis_url)
+    try:
+        await Metering(settings, pool, redis, failpoints).run(listener, stop)
+    finally:
+        pool.terminate()
+        await redis.aclose()
+
+
+def main() -> None:
+    try:
+        settings = load(MeteringSettings, os.environ)
+        shard_numbers(settings.metering_shards, settings.redis_shards)
+        failpoints = Failpoints(os.environ.get("POINDEXTER_FAILPOINT", ""))
+        listener = socket.create_server((settings.metering_admin_host, settings.metering_admin_port))
+    except (SettingsError, ValueError, OSError) as error:
+        sys.exit(f"metering cannot start: {error}")
+    configure_logs(settings.log_level)
+    disable_created_metrics()  # Twice the series, for nothing that we show.
+    log.info("metering started", extra={"admin": "http://{}:{}".format(*listener.getsockname()[:2])})
+    uvloop.run(run(settings, listener, failpoints))
+    log.info("metering stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""
+Keeps the counters in Redis equal to the ledger without a person.
+
+A Redis that comes back may come back older (an old dump, a failover to a replica that lagged): its caps would let
+through what was spent since. So a new server is rebuilt from at once, and every server is checked now and then.
+"""
+
+import logging
+import time
+
+from redis.asyncio import Redis
+
+from metering.counters import CounterDifference, Counters
+from metering.metrics import COUNTER_DIFFERENCES, COUNTER_REBUILDS
+
+__all__ = ["CounterWatch"]
+
+log = logging.getLogger(__name__)
+
+MOST_LOGGED = 20
+
+
+class CounterWatch:
+    def __init__(self, redis: Redis, counters: Counters, *, check_seconds: float) -> None:
+        self._redis = redis
+        self._counters = counters
+        self._check_seconds = check_seconds
+        self._server = ""
+        self._next_check = 0.0
+
+    async def round(self) -> bool:
+        """One look. Never has more to do at once."""
+        server = str((await self._redis.info("server"))["run_id"])
+        if server != self._server:
+            await self._rebuild()
+            self._server = server  # Only now: a rebuild that failed is tried again.
+            self._next_check = time.monotonic() + self._check_seconds
+        elif time.monotonic() >= self._next_check:
+            differences = await self._counters.check()
+            COUNTER_DIFFERENCES.set(len(differences))
+            if differences:
+                await self._rebuild()
+            self._next_check = time.monotonic() + self._check_seconds
+        return False
+
+    async def _rebuild(self) -> None:
+        differences = await self._counters.rebuild()
+        COUNTER_REBUILDS.inc()
+        _log(differences)
+
+
+def _log(differences: list[CounterDifference]) -> None:
+    if differences:
+        log.warning(
+            "counters rebuilt from the ledger",
+            extra={"differences": len(differences), "first": [str(item) for item in differences[:MOST_LOGGED]]},
+        )

@@ -1,0 +1,161 @@
+"""
+Does what the upstreams served equal the ledger, and the ledger its own sums?
+
+* I1, I2  `upstream_differences`: every answered request has exactly one event, with the upstream's own token counts.
+* I3      `aggregate_differences`: events = days = periods, per account, key, model and token class.
+* I7      `metering.counters`: the counters in Redis.
+
+An empty list is the proof; each difference explains itself.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from metering.ledger import MEASURES, SUMMED, WHOLE_ACCOUNT
+
+__all__ = ["Difference", "Reconciliation"]
+
+TOKEN_COLUMNS = tuple(name for name in SUMMED if name.endswith("_tokens"))
+BROKEN_OFF = frozenset({"client_gone", "cut"})
+"""A call with another outcome (an error under status 200) owes nothing."""
+EVENTS_PER_QUERY = 5_000
+
+SUMS = ", ".join(["count(*) AS requests", "count(*) FILTER (WHERE estimated <> '') AS estimated_requests"])
+SUMS += "".join(f", sum({name})::bigint AS {name}" for name in SUMMED)
+COMPARED = ", ".join(f"'{name}', coalesce(ours.{name}, 0) - coalesce(sums.{name}, 0)" for name in MEASURES)
+UNEQUAL = " OR ".join(f"ours.{name} IS DISTINCT FROM sums.{name}" for name in MEASURES)
+
+DAILY = f"""
+    WITH sums AS (
+        SELECT account_id, day, key_id, model, {SUMS} FROM usage_events WHERE day >= $1
+        GROUP BY account_id, day, key_id, model
+    ), ours AS (SELECT * FROM usage_daily WHERE day >= $1)
+    SELECT concat_ws(', ', 'account ' || account_id, 'key ' || key_id, model, day) AS place,
+           json_build_object({COMPARED})::text AS excess
+    FROM ours FULL JOIN sums USING (account_id, day, key_id, model)
+    WHERE {UNEQUAL} ORDER BY account_id, day, key_id, model LIMIT $2
+"""  # noqa: S608  # Made of constants.
+
+PERIODS = f"""
+    WITH sums AS (
+        SELECT account_id, period, coalesce(key_id, {WHOLE_ACCOUNT}) AS key_id, {SUMS} FROM usage_events
+        WHERE period >= $1 GROUP BY GROUPING SETS ((account_id, period, key_id), (account_id, period))
+    ), ours AS (SELECT * FROM usage_periods WHERE period >= $1)
+    SELECT concat_ws(', ', 'account ' || account_id, 'key ' || nullif(key_id, {WHOLE_ACCOUNT}), 'period ' || period)
+           AS place, json_build_object({COMPARED})::text AS excess
+    FROM ours FULL JOIN sums USING (account_id, period, key_id)
+    WHERE {UNEQUAL} ORDER BY account_id, period, key_id LIMIT $2
+"""  # noqa: S608  # Made of constants.
+
+EVENTS = f"""
+    SELECT event_id::text AS event_id, upstream_request_id, estimated, outcome, {", ".join(TOKEN_COLUMNS)}
+    FROM usage_events WHERE event_id = ANY($1::uuid[])
+"""  # noqa: S608  # Made of constants.
+
+ESTIMATES = """
+    SELECT estimated, count(*) AS events FROM usage_events WHERE day >= $1 AND estimated <> ''
+    GROUP BY estimated ORDER BY estimated
+"""
+
+UNKNOWN = """
+    SELECT event_id::text AS event_id FROM usage_events
+    WHERE day >= $1 AND NOT (event_id = ANY($2::uuid[])) ORDER BY event_id LIMIT $3
+"""
+
+Served = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    invariant: str
+    place: str
+    explanation: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant} {self.place}: {self.explanation}"
+
+
+class Reconciliation:
+    """Reads one snapshot per call. `most` bounds the differences listed for each comparison."""
+
+    def __init__(self, pool: asyncpg.Pool, *, most: int = 1_000) -> None:
+        self._pool = pool
+        self._most = most
+
+    async def aggregate_differences(self, since: date) -> list[Difference]:
+        """I3, for days and periods that begin on or after `since`."""
+        found = []
+        for table, query in (("usage_daily", DAILY), ("usage_periods", PERIODS)):
+            for row in await self._pool.fetch(query, since, self._most):
+                excess = f"{table} minus the sum of the events is {row['excess']}"
+                found.append(Difference("I3", row["place"], excess))
+        return found
+
+    async def upstream_differences(self, served: Iterable[Served]) -> list[Difference]:
+        """I1 and I2: `served` is the upstreams' own record, one mapping per call with `client_request_id` (the event
+        id), `outcome`, the six token columns of `usage_events`, and `upstream_request_id`.
+
+        Several calls of one request (retries, fallbacks) share an id; the one that answered decides."""
+        calls: dict[str, list[Served]] = {}
+        found: list[Difference] = []
+        for call in served:
+            event_id = _event_id(call.get("client_request_id"))
+            if event_id is None:
+                found.append(Difference("I1", _name(call), "the upstream served a call that carries no event id"))
+            else:
+                calls.setdefault(event_id, []).append(call)
+        ids = iter(calls)
+        while part := list(islice(ids, EVENTS_PER_QUERY)):
+            events: dict[str, list[dict[str, Any]]] = {}
+            for row in await self._pool.fetch(EVENTS, part):
+                events.setdefault(row["event_id"], []).append(dict(row))
+            for event_id in part:
+                found += _compare(event_id, calls[event_id], events.get(event_id, []))
+        return found
+
+    async def events_without_upstream(self, served: Iterable[Served], since: date) -> list[Difference]:
+        """I1, the other way round: events since that day which no upstream has served."""
+        known = [event_id for call in served if (event_id := _event_id(call.get("client_request_id")))]
+        rows = await self._pool.fetch(UNKNOWN, since, known, self._most)
+        return [Difference("I1", f"event {row['event_id']}", "no upstream has served it") for row in rows]
+
+    async def estimates(self, since: date) -> dict[str, int]:
+        """How many events since that day hold our counts instead of the upstream's, by reason."""
+        return {row["estimated"]: row["events"] for row in await self._pool.fetch(ESTIMATES, since)}
+
+
+def _compare(event_id: str, calls: Sequence[Served], events: Sequence[Mapping[str, Any]]) -> list[Difference]:
+    place = f"event {event_id}"
+    if len(events) > 1:
+        return [Difference("I1", place, f"is in the ledger {len(events)} times")]
+    complete = [call for call in calls if call["outcome"] == "complete"]
+    if not events:
+        broken_off = (call for call in calls if call["outcome"] in BROKEN_OFF and call.get("delivered_chunks"))
+        answered = [*complete, *broken_off]
+        return [Difference("I1", place, f"{_name(answered[0])} is not in the ledger")] if answered else []
+    event = events[0]
+    if event["estimated"] or not complete:
+        return []  # Counted by us and marked as such: listed by its reason, compared with nothing.
+    counts = {name: event[name] for name in TOKEN_COLUMNS}
+    if any(all(counts[name] == call[name] for name in TOKEN_COLUMNS) for call in complete):
+        return []
+    theirs = {name: complete[-1][name] for name in TOKEN_COLUMNS if complete[-1][name] != counts[name]}
+    ours = {name: counts[name] for name in theirs}
+    return [Difference("I2", place, f"the upstream counted {theirs}, the ledger holds {ours}")]
+
+
+def _event_id(text: object) -> str | None:
+    try:
+        return str(UUID(str(text)))
+    except ValueError:
+        return None
+
+
+def _name(call: Served) -> str:
+    return f"upstream request {call.get('upstream_request_id')} ({call['outcome']})"
