@@ -26,8 +26,6 @@ Retry hints follow the official SDKs (they retry 408, 409, 429 and every 5xx unl
 give up at once on a Retry-After above 120 seconds): what only money can cure says `x-should-retry: false`.
 """
 
-from typing import ClassVar
-
 __all__ = [
     "AccountSuspended",
     "BodyTimeout",
@@ -58,7 +56,8 @@ class GatewayError(Exception):
     status: int = 500
     type: str = "api_error"
     code: str | None = "internal_error"
-    should_retry: ClassVar[bool | None] = None
+    should_retry: bool | None = None
+    """None: the official SDKs decide by status. False: waiting helps nobody."""
 
     def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -66,10 +66,10 @@ class Exchange:
         return self.status
 
     def header(self, name: bytes) -> bytes | None:
-        """The first value of a header, named in lower case."""
+        """The first value of a header, named in lower case; without the white space that may follow it on the wire."""
         for candidate, value in self.headers:
             if candidate == name:
-                return value
+                return value.rstrip(b" \t")
         return None
 
     async def next_chunk(self) -> bytes:

@@ -1,0 +1,34 @@
+"""
+The `poindexter` command. `--json` prints one document for scripts.
+
+Exit status: 0 done, 1 refused (the message says why), 2 wrong usage, 78 settings missing.
+"""
+
+import click
+
+from deploy.commands.accounts import accounts
+from deploy.commands.keys import keys
+from deploy.commands.models import models
+from deploy.commands.processes import gateway, metering, migrate_schema, simulators
+from deploy.commands.up import up
+from deploy.commands.usage import usage
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="poindexter")
+def main() -> None:
+    """Poindexter: one key for AI access and a digital identity.
+
+    \b
+    First steps:
+      poindexter up                    start everything on this machine
+      poindexter accounts create ACME  add a customer
+      poindexter keys create 1         give it a key
+      poindexter usage 1               see what it used
+    """
+
+
+for command in (up, accounts, keys, usage, models, migrate_schema, gateway, metering, simulators):
+    main.add_command(command)

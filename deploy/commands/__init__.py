@@ -1,0 +1,8 @@
+"""
+The subcommands of `poindexter`, one noun per module.
+
+* `up` starts the whole system; `processes` starts one process of it (gateway, metering, simulators) and `migrate`.
+* `accounts` and `keys` are what customers own; `usage` is what they used.
+* `models` checks a models file before it goes live.
+* `running` asks the services of the installation; `options` are those that several commands share.
+"""

@@ -1,0 +1,79 @@
+"""`poindexter accounts`"""
+
+from pathlib import Path
+
+import click
+
+from core.money import format_usd
+from core.plans import PLANS
+from core.principal import AccountId
+from deploy.commands.options import AMOUNT, json_option, state_option
+from deploy.commands.running import ask
+from deploy.printing import document, table
+from portal_api.accounts import Account
+
+__all__ = ["accounts"]
+
+
+@click.group()
+def accounts() -> None:
+    """Customers: each account has a plan, limits, a spending cap and API keys."""
+
+
+@accounts.command()
+@click.argument("name")
+@click.option("--plan", type=click.Choice(list(PLANS)), default="basic", show_default=True)
+@click.option("--cap", type=AMOUNT, help="Spending cap per billing period in US dollars. Default: the plan's price.")
+@state_option
+@json_option
+def create(name: str, plan: str, cap: int | None, state_directory: Path, as_json: bool) -> None:
+    """Create an account named NAME. Give it a key next: `poindexter keys create ACCOUNT_ID`."""
+    account = ask(state_directory, lambda office: office.accounts.create(name, plan, cap_nano_usd=cap))
+    _show([account], as_json=as_json)
+    if not as_json:
+        click.echo(f"\nNext: poindexter keys create {account.account_id}")
+
+
+@accounts.command("list")
+@state_option
+@json_option
+def list_accounts(state_directory: Path, as_json: bool) -> None:
+    """Every account."""
+    _show(ask(state_directory, lambda office: office.accounts.list()), as_json=as_json)
+
+
+@accounts.command()
+@click.argument("account_id", type=int)
+@click.option("--cap", type=AMOUNT, help="New spending cap per billing period in US dollars.")
+@click.option("--status", type=click.Choice(["active", "suspended"]), help="Suspend or resume the account.")
+@state_option
+@json_option
+def change(account_id: int, cap: int | None, status: str | None, state_directory: Path, as_json: bool) -> None:
+    """Change the account ACCOUNT_ID. Holds on the very next request, on every gateway."""
+    account = ask(
+        state_directory,
+        lambda office: office.accounts.change(AccountId(account_id), status=status, cap_nano_usd=cap),
+    )
+    _show([account], as_json=as_json)
+
+
+def _show(found: list[Account], *, as_json: bool) -> None:
+    if as_json:
+        document(found)
+        return
+    rows = [
+        (
+            str(account.account_id),
+            account.name,
+            account.plan,
+            account.status,
+            "none" if account.cap_nano_usd is None else format_usd(account.cap_nano_usd),
+            f"{account.created_at:%Y-%m-%d %H:%M}",
+        )
+        for account in found
+    ]
+    table(
+        ("id", "name", "plan", "status", "cap", "created"),
+        rows,
+        empty="No account yet. Create one: poindexter accounts create NAME",
+    )

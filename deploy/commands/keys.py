@@ -1,0 +1,111 @@
+"""`poindexter keys`"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from core.money import format_usd
+from core.principal import AccountId, KeyId
+from deploy.commands.options import AMOUNT, json_option, state_option
+from deploy.commands.running import ask
+from deploy.printing import document, table
+from portal_api.api_keys import KeyLimits, KeySummary
+
+__all__ = ["keys"]
+
+
+@click.group()
+def keys() -> None:
+    """API keys. A key is shown once, when it is created; only its digest is stored."""
+
+
+@keys.command()
+@click.argument("account_id", type=int)
+@click.option("--name", default="default", show_default=True, help="What tells this key from the account's others.")
+@click.option("--model", "models", multiple=True, help="Allow only this model; repeat for more. Default: all.")
+@click.option("--cap", type=AMOUNT, help="Spending cap of this key per billing period in US dollars.")
+@click.option("--rpm", type=click.IntRange(min=0), help="Requests per minute.")
+@click.option("--tpm", type=click.IntRange(min=0), help="Tokens per minute.")
+@click.option("--concurrency", type=click.IntRange(min=0), help="Requests at once.")
+@click.option("--expires", type=click.DateTime(), help="When the key stops working (UTC).")
+@state_option
+@json_option
+def create(
+    account_id: int,
+    name: str,
+    models: tuple[str, ...],
+    cap: int | None,
+    rpm: int | None,
+    tpm: int | None,
+    concurrency: int | None,
+    expires: datetime | None,
+    state_directory: Path,
+    as_json: bool,
+) -> None:
+    """Create a key for the account ACCOUNT_ID and print it, this once. It works at once."""
+    limits = KeyLimits(
+        models=models or None,
+        requests_per_minute=rpm,
+        tokens_per_minute=tpm,
+        concurrent_requests=concurrency,
+        cap_nano_usd=cap,
+        expires_at=expires.replace(tzinfo=UTC) if expires else None,
+    )
+    created = ask(state_directory, lambda office: office.api_keys.create(AccountId(account_id), name, limits))
+    if as_json:
+        document({"key_id": created.summary.key_id, "account_id": account_id, "key": created.key.text})
+        return
+    click.echo(created.key.text)
+    click.echo("\nStore it now: it can't be shown again.", err=True)
+
+
+@keys.command("list")
+@click.argument("account_id", type=int, required=False)
+@state_option
+@json_option
+def list_keys(account_id: int | None, state_directory: Path, as_json: bool) -> None:
+    """The keys of the account ACCOUNT_ID, or of all accounts."""
+    account = None if account_id is None else AccountId(account_id)
+    _show(ask(state_directory, lambda office: office.api_keys.list(account)), as_json=as_json)
+
+
+@keys.command()
+@click.argument("key_id", type=int)
+@state_option
+@json_option
+def revoke(key_id: int, state_directory: Path, as_json: bool) -> None:
+    """Revoke the key KEY_ID. When this command returns, no gateway admits a request of it any more."""
+    _show([ask(state_directory, lambda office: office.api_keys.revoke(KeyId(key_id)))], as_json=as_json)
+
+
+@keys.command()
+@state_option
+def publish(state_directory: Path) -> None:
+    """Tell the gateways about changes that were saved while Redis could not be reached."""
+    count = ask(state_directory, lambda office: office.publication.publish_missing())
+    click.echo(f"{count} changes published." if count else "Nothing was waiting: the gateways know everything.")
+
+
+def _show(found: list[KeySummary], *, as_json: bool) -> None:
+    if as_json:
+        document(found)
+        return
+    rows = [
+        (
+            str(key.key_id),
+            str(key.account_id),
+            key.name,
+            key.display_prefix + "…",
+            key.status,
+            ", ".join(key.models) if key.models else "all",
+            "none" if key.cap_nano_usd is None else format_usd(key.cap_nano_usd),
+            f"{key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "never",
+        )
+        for key in found
+    ]
+    table(
+        ("id", "account", "name", "key", "status", "models", "cap", "expires"),
+        rows,
+        empty="No key yet. Create one: poindexter keys create ACCOUNT_ID",
+    )

@@ -1,0 +1,54 @@
+"""One process each, for deployments that start them apart: `poindexter gateway`, `metering`, `simulators`, `migrate`."""
+
+import asyncio
+import os
+import sys
+
+import asyncpg
+import click
+
+from core.migrations import ChangedMigration, migrate
+from core.settings import Secret
+from deploy.commands.running import EX_CONFIG
+from deploy.printing import fail
+
+__all__ = ["gateway", "metering", "migrate_schema", "simulators"]
+
+
+@click.command()
+def gateway() -> None:
+    """Serve the AI gateway. Settings come from the environment (docs/settings.md)."""
+    _become("gateway")
+
+
+@click.command()
+def metering() -> None:
+    """Write usage events into the ledger and sweep expired reservations. Any number may run."""
+    _become("metering")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def simulators(arguments: tuple[str, ...]) -> None:
+    """Serve simulated OpenAI and Anthropic upstreams (docs/simulators.md). ARGUMENTS as in `--host H --port P`."""
+    _become("simulators", *arguments)
+
+
+@click.command("migrate")
+def migrate_schema() -> None:
+    """Bring the schema of DATABASE_URL up to date. Safe to run at any time, by any number of processes at once."""
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        fail("DATABASE_URL is not set.", status=EX_CONFIG)
+    try:
+        applied = asyncio.run(migrate(Secret(url)))
+    except ChangedMigration as error:
+        fail(str(error))
+    except (OSError, asyncpg.PostgresError) as error:
+        fail(f"The database can't be used: {type(error).__name__}: {error}")
+    click.echo("\n".join(f"applied {name}" for name in applied) or "The schema is up to date.")
+
+
+def _become(module: str, *arguments: str) -> None:
+    """The process itself, not a parent of it: signals and exit status are the service's own."""
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606  # Our own interpreter.

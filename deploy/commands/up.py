@@ -1,0 +1,62 @@
+"""`poindexter up`"""
+
+import asyncio
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from core.principal import AccountId
+from core.settings import Secret
+from deploy.commands.options import state_option
+from deploy.local.processes import Installation
+from deploy.local.up import Options, run
+from deploy.office import Office, OfficeSettings, open_office
+
+__all__ = ["up"]
+
+DEMO_ACCOUNT = "demo"
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Where clients reach the gateway. Default: 8080.")
+@click.option("--admin-port", type=click.IntRange(1, 65535), help="Health and metrics of the gateway.")
+@click.option("--gateway-workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--no-demo", is_flag=True, help="Create no demo account.")
+@state_option
+def up(port: int | None, admin_port: int | None, gateway_workers: int, no_demo: bool, state_directory: Path) -> None:
+    """Start the whole system on this machine and keep it running until Ctrl-C.
+
+    Postgres, Valkey and simulated providers come along; DATABASE_URL, REDIS_URL, OPENAI_API_KEY and ANTHROPIC_API_KEY
+    in the environment replace them by real ones. Data stays in .poindexter and is found again at the next start.
+    """
+    options = Options(
+        port=port,
+        admin_port=admin_port,
+        gateway_workers=gateway_workers,
+        demo=not no_demo,
+        state_directory=state_directory,
+    )
+    sys.exit(run(options, os.environ, lambda installation: asyncio.run(_demo_key(installation))))
+
+
+async def _demo_key(installation: Installation) -> str:
+    settings = OfficeSettings(
+        database_url=Secret(installation.database_url),
+        redis_url=Secret(installation.redis_url),
+        api_key_pepper=Secret(installation.pepper),
+    )
+    shards = os.environ.get("REDIS_SHARDS")
+    async with open_office(replace(settings, redis_shards=int(shards)) if shards else settings) as office:
+        await office.publication.publish_missing()
+        created = await office.api_keys.create(await _demo_account(office), "demo")
+        return created.key.text
+
+
+async def _demo_account(office: Office) -> AccountId:
+    for account in await office.accounts.list():
+        if account.name == DEMO_ACCOUNT:
+            return account.account_id
+    return (await office.accounts.create(DEMO_ACCOUNT, "pro")).account_id

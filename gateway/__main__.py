@@ -1,0 +1,69 @@
+"""`python -m gateway`: reads the settings, opens the ports, and serves with as many processes as GATEWAY_WORKERS."""
+
+import os
+import socket
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import uvloop
+
+from core.logs import configure_logs
+from core.models_file import ModelsFileError
+from core.settings import SettingsError
+from gateway.settings import GatewaySettings
+
+EX_CONFIG = 78
+
+
+def main() -> int:
+    try:
+        settings = GatewaySettings.load(os.environ)
+    except SettingsError as error:
+        sys.stderr.write("The gateway can't start:\n" + "".join(f"  {problem}\n" for problem in error.problems))
+        return EX_CONFIG
+    configure_logs(settings.log_level)
+    if sys.argv[1:2] == ["--worker"]:
+        public, admin, parent = (int(argument) for argument in sys.argv[2:5])
+        return _serve(settings, socket.socket(fileno=public), socket.socket(fileno=admin), parent)
+    return _start(settings)
+
+
+def _start(settings: GatewaySettings) -> int:
+    from gateway.workers import Workers, listen
+
+    try:
+        public = listen(settings.gateway_host, settings.gateway_port)
+        admin = listen(settings.gateway_admin_host, settings.gateway_admin_port)
+    except OSError as error:
+        sys.stderr.write(
+            f"The gateway can't open {settings.gateway_host}:{settings.gateway_port} or "
+            f"{settings.gateway_admin_host}:{settings.gateway_admin_port}: {error.strerror}.\n"
+            "Stop what is using the port, or set GATEWAY_PORT and GATEWAY_ADMIN_PORT.\n"
+        )
+        return 1
+    if settings.gateway_workers == 1:
+        return _serve(settings, public, admin, None)
+    with tempfile.TemporaryDirectory(prefix="poindexter-metrics-") as directory:
+        workers = Workers(settings.gateway_workers, (public, admin), os.environ, multiprocess_directory=Path(directory))
+        return workers.run()
+
+
+def _serve(settings: GatewaySettings, public: socket.socket, admin: socket.socket, parent: int | None) -> int:
+    from gateway.worker import serve  # After PROMETHEUS_MULTIPROC_DIR is known: prometheus_client reads it on import.
+
+    try:
+        uvloop.run(serve(settings, os.environ, public, admin, parent=parent, version=version("poindexter")))
+    except ModelsFileError as error:
+        sys.stderr.write(f"The models file {settings.gateway_models_file} is refused:\n")
+        sys.stderr.write("".join(f"  {problem}\n" for problem in error.problems))
+        return EX_CONFIG
+    except OSError as error:
+        sys.stderr.write(f"{error.strerror}: {error.filename}. Set GATEWAY_MODELS_FILE to a models file.\n")
+        return EX_CONFIG
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

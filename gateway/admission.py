@@ -1,0 +1,152 @@
+"""
+May this request run? One round trip to Redis answers for the account and the key at once: status, expiry, allowed
+models, requests and tokens per minute, concurrency and spending cap. It checks everything, then takes from all or from
+none, so a revocation or a new cap holds on the very next request, on every gateway.
+
+What is reserved is an upper bound: the input by its bytes, the output by the client's limit or the model's default.
+When the caps leave less than that, the answer is limited to what they can pay; it is refused only when nothing useful
+is left.
+"""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import redis.exceptions
+
+from core.billing_period import billing_period
+from core.key_directory import KeyDirectory
+from core.models_file import Model
+from core.principal import Principal
+from core.redis_keys import ShardKeys
+from gateway import metrics
+from gateway.chat_request import ChatRequest
+from gateway.demand import Demand
+from gateway.errors import Unavailable
+from gateway.exposure import Exposure
+from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
+from gateway.refusal import refusal
+from gateway.reservation import Limits, Reservation
+from gateway.settlement import Settlement
+from gateway.spool import Spool
+
+__all__ = ["Admission"]
+
+
+class Admission:
+    def __init__(
+        self,
+        pipeline: RedisPipeline,
+        directory: KeyDirectory,
+        exposure: Exposure,
+        settlement: Settlement,
+        spool: Spool,
+        *,
+        shard_count: int,
+        lease_ms: int,
+    ) -> None:
+        self._pipeline = pipeline
+        self._directory = directory
+        self._exposure = exposure
+        self._settlement = settlement
+        self._spool = spool
+        self._shard_count = shard_count
+        self._lease_ms = lease_ms
+
+    async def admit(
+        self, principal: Principal, chat: ChatRequest, model: Model, *, event_id: UUID, now_ms: int
+    ) -> Reservation:
+        """Reserve what the request can cost at most. Raises the GatewayError that says what stands in the way.
+
+        `event_id` and `now_ms` (since 1970) become those of the usage event.
+        """
+        draft = _Draft(principal, chat, model, ShardKeys.of(principal.account_id, self._shard_count), event_id, now_ms)
+        try:
+            reply = await self._ask(draft)
+            if reply[0] == b"cold":  # A new or emptied Redis has never heard of the account.
+                await self._publish(draft)
+                reply = await self._ask(draft)
+        except (RedisAway, RedisReplyError):
+            return self._admit_on_trust(draft)
+        if reply[0] != b"admitted":
+            self._exposure.forget(principal)
+            raise refusal(reply, model.name)
+        self._exposure.remember(principal, time.monotonic())
+        _, granted, cost, *left = reply
+        return draft.reservation(self._settlement, granted, cost, Limits(*left))
+
+    async def _ask(self, draft: "_Draft") -> Any:
+        keys, demand = draft.keys, draft.demand
+        return await self._pipeline.call(
+            "admit",
+            (
+                keys.account(draft.principal.account_id),
+                keys.key(draft.principal.key_id),
+                keys.reservation(draft.event_id),
+                keys.leases,
+            ),
+            (
+                str(draft.event_id),
+                draft.period.isoformat(),
+                draft.model.name,
+                self._lease_ms,
+                demand.input_tokens,
+                demand.input_cost,
+                demand.output_tokens,
+                demand.fewest_output_tokens,
+                demand.output_cost,
+                demand.choices,
+            ),
+        )
+
+    async def _publish(self, draft: "_Draft") -> None:
+        try:
+            await self._directory.publish_account(draft.principal.account_id, draft.period)
+            await self._directory.publish_key(draft.principal.key_id, draft.period)
+        except redis.exceptions.RedisError as error:
+            raise RedisAway(str(error)) from error
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise Unavailable("The account can't be looked up right now.", retry_after=1.0) from error
+
+    def _admit_on_trust(self, draft: "_Draft") -> Reservation:
+        cost = draft.demand.cost
+        trusted = self._spool.healthy and self._exposure.admit(draft.principal, cost, time.monotonic())
+        if not trusted:
+            raise Unavailable("Limits can't be checked right now. Please try again.", retry_after=2.0)
+        metrics.OFFLINE_ADMISSIONS.inc()
+        return draft.reservation(self._settlement, draft.demand.output_tokens, cost, None)
+
+
+class _Draft:
+    """A request on its way to a reservation."""
+
+    def __init__(
+        self, principal: Principal, chat: ChatRequest, model: Model, keys: ShardKeys, event_id: UUID, now_ms: int
+    ) -> None:
+        self.principal = principal
+        self.chat = chat
+        self.model = model
+        self.keys = keys
+        self.demand = Demand.of(chat, model)
+        self.event_id = event_id
+        self.occurred_at = datetime.fromtimestamp(now_ms / 1000, UTC)
+        self.period = billing_period(self.occurred_at)
+
+    def reservation(self, settlement: Settlement, granted: int, cost: int, limits: Limits | None) -> Reservation:
+        return Reservation(
+            settlement,
+            event_id=self.event_id,
+            occurred_at=self.occurred_at,
+            period=self.period,
+            principal=self.principal,
+            model=self.model,
+            stream=self.chat.stream,
+            keys=self.keys,
+            cost=cost,
+            likely_input=self.demand.likely_input_tokens,
+            granted_output=granted,
+            choices=self.chat.choices,
+            limits=limits,
+        )

@@ -1,0 +1,146 @@
+"""The composition root: every long-lived object of a gateway process is made here and handed to those who need it."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import asyncpg
+
+from core.connections import connect_redis, open_pool
+from core.key_directory import KeyDirectory
+from core.lua_scripts import load_script
+from core.money import parse_usd
+from gateway import metrics
+from gateway.admission import Admission
+from gateway.authentication import Authentication
+from gateway.catalog import Catalog
+from gateway.chat import ChatCompletions
+from gateway.circuit_breaker import CircuitBreaker
+from gateway.exposure import Exposure
+from gateway.failover import Failover
+from gateway.front import Front
+from gateway.hang_up import HangUps
+from gateway.leases import Leases
+from gateway.models import PREFIX, Models
+from gateway.redis_pipeline import RedisPipeline
+from gateway.relay import Relay
+from gateway.request_log import RequestLog
+from gateway.retry_policy import RetryPolicy
+from gateway.settings import GatewaySettings
+from gateway.settlement import Settlement
+from gateway.spool import Spool
+from gateway.transport.client import Transport
+
+__all__ = ["Gateway", "open_gateway"]
+
+SCRIPTS = ("admit", "dispatch", "renew", "settle", "release")
+POSTGRES_CONNECTIONS = 4
+"""Postgres is asked for unknown keys and cold accounts only."""
+FINISH_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What the process's `__main__` needs of it."""
+
+    front: Front
+    pipeline: RedisPipeline
+    pool: asyncpg.Pool
+    catalog: Catalog
+
+
+@contextlib.asynccontextmanager
+async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]) -> AsyncIterator[Gateway]:
+    """Everything running; on leaving, what is still unwritten goes to Redis or to the spool.
+
+    Raises ModelsFileError or OSError when the models file can't be used. Redis and Postgres may be away.
+    """
+    lease_ms = round(settings.gateway_lease_seconds * 1000)
+    shard_count = settings.redis_shards
+    breaker = CircuitBreaker()
+    catalog = Catalog(
+        settings.gateway_models_file, environment, connect_seconds=settings.gateway_connect_seconds, breaker=breaker
+    )
+    exposure = Exposure(
+        limit=parse_usd(settings.gateway_offline_exposure_usd), memory=settings.gateway_offline_memory_seconds
+    )
+    pipeline = RedisPipeline(
+        settings.redis_url,
+        [load_script(name) for name in SCRIPTS],
+        reply_seconds=settings.gateway_redis_seconds,
+        on_change=lambda connected: _redis_changed(connected, exposure),
+    )
+    spool = Spool(settings.gateway_spool_directory, pipeline)
+    settlement = Settlement(pipeline, spool, exposure, lease_ms=lease_ms)
+    pool = await open_pool(settings.database_url, most=POSTGRES_CONNECTIONS, application="poindexter-gateway")
+    redis = connect_redis(settings.redis_url)
+    directory = KeyDirectory(pool, redis, shard_count=shard_count)
+    authentication = Authentication(settings.peppers, pipeline, directory)
+    transport = Transport(
+        max_connections_per_origin=settings.gateway_upstream_connections,
+        max_idle_per_origin=settings.gateway_upstream_connections,
+    )
+    drains = settings.gateway_max_drains if settings.gateway_on_disconnect == "drain" else 0
+    leases = Leases(settlement, lease_seconds=settings.gateway_lease_seconds)
+    chat = ChatCompletions(
+        authentication=authentication,
+        admission=Admission(
+            pipeline, directory, exposure, settlement, spool, shard_count=shard_count, lease_ms=lease_ms
+        ),
+        catalog=catalog,
+        failover=Failover(
+            catalog,
+            transport,
+            RetryPolicy(max_attempts=settings.gateway_max_attempts, max_seconds=settings.gateway_retry_seconds),
+            HangUps(most_drains=drains, drain_seconds=settings.gateway_drain_seconds),
+            max_answer_bytes=settings.gateway_max_answer_bytes,
+        ),
+        relay=Relay(),
+        leases=leases,
+        max_body_bytes=settings.gateway_max_body_bytes,
+        body_seconds=settings.gateway_body_seconds,
+    )
+    models = Models(authentication, catalog, pipeline, shard_count=shard_count)
+    request_log = RequestLog(sys.stdout.fileno() if settings.gateway_request_log else None)
+    front = Front(
+        {
+            "/v1/chat/completions": {"POST": chat},
+            "/v1/ai/chat": {"POST": chat},
+            "/v1/models": {"GET": models.list},
+        },
+        {PREFIX: {"GET": models.retrieve}},
+        request_log,
+        max_open_requests=settings.gateway_max_open_requests,
+    )
+    async with asyncio.TaskGroup() as tasks:
+        owned = [
+            tasks.create_task(work)
+            for work in (pipeline.run(), spool.run(), catalog.run(), leases.run(), request_log.run())
+        ]
+        try:
+            yield Gateway(front, pipeline, pool, catalog)
+        finally:
+            await _finish(spool, pipeline)
+            for task in owned:
+                task.cancel()
+            await transport.close()
+            await pool.close()
+            await redis.aclose()
+            request_log.flush()
+
+
+def _redis_changed(connected: bool, exposure: Exposure) -> None:
+    metrics.REDIS_CONNECTED.set(connected)
+    if connected:
+        exposure.reset()
+
+
+async def _finish(spool: Spool, pipeline: RedisPipeline) -> None:
+    """The last endings: to Redis if it is there, to the disk in any case."""
+    await spool.flush()
+    if pipeline.connected and not spool.empty:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_SECONDS):
+                await spool.replay()

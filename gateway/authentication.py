@@ -1,0 +1,104 @@
+"""
+From the bearer key to an account and a key. The mapping never changes, so it is cached for long; whether the key may
+still be used is not decided here but on every request, by `admission`.
+
+A malformed key is refused without any look-up. An unknown digest is looked for in Redis, then in Postgres, once for all
+requests that wait for it, and "nobody" is remembered for a few seconds: a flood of wrong keys costs a hash each.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TypeVar
+
+import asyncpg
+
+from core.api_key import PepperRing, is_well_formed
+from core.key_directory import KeyDirectory
+from core.principal import Principal
+from core.redis_keys import key_digest
+from gateway.errors import InvalidKey, Unavailable
+from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
+
+__all__ = ["Authentication"]
+
+KNOWN_KEYS = 100_000
+UNKNOWN_KEYS = 10_000
+UNKNOWN_SECONDS = 5.0
+MAX_LOOK_UPS = 1_000
+"""Look-ups of unknown keys at once; more are told to come back."""
+
+Value = TypeVar("Value")
+
+HOW = "Send your API key as `Authorization: Bearer pk_live_…`."
+
+
+class Authentication:
+    def __init__(self, peppers: PepperRing, pipeline: RedisPipeline, directory: KeyDirectory) -> None:
+        self._peppers = peppers
+        self._pipeline = pipeline
+        self._directory = directory
+        self._known: OrderedDict[bytes, Principal] = OrderedDict()
+        self._unknown: OrderedDict[bytes, float] = OrderedDict()
+        self._look_ups: dict[bytes, asyncio.Task[Principal | None]] = {}
+
+    async def identify(self, headers: Mapping[bytes, bytes]) -> Principal:
+        """Raises InvalidKey, or Unavailable when neither Redis nor Postgres can say whose key it is."""
+        key = _bearer(headers)
+        digest = self._peppers.current.digest(key)
+        return self._known.get(digest) or await self._look_up(key, digest)
+
+    async def _look_up(self, key: str, digest: bytes) -> Principal:
+        if not is_well_formed(key):
+            raise InvalidKey(f"This is not a valid API key: a character is wrong or missing. {HOW}")
+        if self._is_unknown(digest):
+            raise InvalidKey("This API key is not known.")
+        task = self._look_ups.get(digest)
+        if task is None:
+            if len(self._look_ups) >= MAX_LOOK_UPS:
+                raise Unavailable("Too many unknown keys are being looked up.", retry_after=1.0)
+            task = self._look_ups[digest] = asyncio.create_task(self._find(self._peppers.digests(key)))
+            task.add_done_callback(lambda _: self._look_ups.pop(digest, None))
+        # Shielded: a client that hangs up must not cancel what others wait for.
+        principal = await asyncio.shield(task)
+        if principal is None:
+            _remember(self._unknown, digest, asyncio.get_running_loop().time() + UNKNOWN_SECONDS, UNKNOWN_KEYS)
+            raise InvalidKey("This API key is not known.")
+        _remember(self._known, digest, principal, KNOWN_KEYS)
+        return principal
+
+    async def _find(self, digests: list[bytes]) -> Principal | None:
+        for digest in digests:
+            try:
+                reply = await self._pipeline.command("GET", key_digest(digest))
+            except (RedisAway, RedisReplyError):
+                break  # Postgres knows as well.
+            if isinstance(reply, bytes):
+                return Principal.parse(reply)
+        try:
+            return await self._directory.find(digests)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise Unavailable("Keys can't be looked up right now.", retry_after=1.0) from error
+
+    def _is_unknown(self, digest: bytes) -> bool:
+        until = self._unknown.get(digest)
+        return until is not None and asyncio.get_running_loop().time() < until
+
+
+def _remember(cache: "OrderedDict[bytes, Value]", digest: bytes, value: Value, most: int) -> None:
+    cache[digest] = value
+    if len(cache) > most:
+        cache.popitem(last=False)
+
+
+def _bearer(headers: Mapping[bytes, bytes]) -> str:
+    authorization = headers.get(b"authorization")
+    if authorization is None:
+        key = headers.get(b"x-api-key")
+        if key is None:
+            raise InvalidKey(f"The request carries no API key. {HOW}")
+    else:
+        scheme, _, key = authorization.partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise InvalidKey(f"The Authorization header is not a bearer token. {HOW}")
+    return key.strip().decode("latin-1")

@@ -1,0 +1,45 @@
+"""`POST /v1/chat/completions`: one request, in one screen."""
+
+from dataclasses import dataclass
+
+from gateway.admission import Admission
+from gateway.authentication import Authentication
+from gateway.catalog import Catalog
+from gateway.chat_request import ChatRequest
+from gateway.exchange import Exchange
+from gateway.failover import Failover
+from gateway.leases import Leases
+from gateway.limit_headers import limit_headers
+from gateway.relay import Relay
+
+__all__ = ["ChatCompletions"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCompletions:
+    authentication: Authentication
+    admission: Admission
+    catalog: Catalog
+    failover: Failover
+    relay: Relay
+    leases: Leases
+    max_body_bytes: int
+    body_seconds: float
+
+    async def __call__(self, client: Exchange) -> None:
+        """Raises GatewayError before the answer has started; after that the answer itself tells what went wrong."""
+        client.principal = await self.authentication.identify(client.headers)
+        chat = ChatRequest.parse(await client.read_body(limit=self.max_body_bytes, seconds=self.body_seconds))
+        model = client.model = self.catalog.model(chat.model)
+
+        reservation = client.reservation = await self.admission.admit(
+            client.principal, chat, model, event_id=client.request_id, now_ms=client.received_ms
+        )
+        client.answer_headers += limit_headers(reservation.limits)
+        self.leases.add(reservation)
+        try:
+            async with reservation.ended_on_error():
+                answer = await self.failover.open(client, chat, model, reservation)
+                await self.relay.run(client, answer, reservation)  # Settles it, whatever happens.
+        finally:
+            self.leases.remove(reservation)

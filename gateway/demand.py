@@ -1,0 +1,49 @@
+"""The upper bound of what a request can use and cost. Pure."""
+
+from dataclasses import dataclass
+
+from core.models_file import Model
+from gateway.chat_request import ChatRequest
+from gateway.token_estimate import estimate_input
+
+__all__ = ["Demand"]
+
+FEWEST_OUTPUT_TOKENS = 16
+"""Less than this is no answer worth paying the input for."""
+
+LIKELY_PERCENT = {"o200k": 49, "claude": 50, "claude-new": 52, "bytes": 25}
+"""Of the bound by bytes, what ordinary English text comes to (measured; docs/decisions/0006-estimates.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    input_tokens: int
+    input_cost: int
+    """Nano-dollars, every token in the dearest class: before the answer nobody knows which it will be in."""
+    likely_input_tokens: int
+    """What an answer without reported usage is charged for its input."""
+    output_tokens: int
+    """Per choice: the client's limit, or the model's default, and never more than the model can."""
+    output_cost: int
+    """Nano-dollars for one more output token of every choice."""
+    choices: int
+
+    @classmethod
+    def of(cls, chat: ChatRequest, model: Model) -> "Demand":
+        tokens = estimate_input(chat, model.tokenizer)
+        return cls(
+            input_tokens=tokens,
+            input_cost=tokens * model.price.dearest_input,
+            likely_input_tokens=tokens * LIKELY_PERCENT[model.tokenizer] // 100,
+            output_tokens=min(chat.max_output_tokens or model.default_output_tokens, model.max_output_tokens),
+            output_cost=model.price.dearest_output * chat.choices,
+            choices=chat.choices,
+        )
+
+    @property
+    def cost(self) -> int:
+        return self.input_cost + self.output_tokens * self.output_cost
+
+    @property
+    def fewest_output_tokens(self) -> int:
+        return min(FEWEST_OUTPUT_TOKENS, self.output_tokens)

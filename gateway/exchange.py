@@ -1,0 +1,131 @@
+"""
+One client request and its answer, over raw ASGI: headers, a body with a limit, one start, chunks, and the moment the
+client hangs up.
+
+A hang-up is a callback and not a task that waits for it: the server's protocol (`server`) puts itself into the scope,
+and whoever waits for an upstream registers what has to be stopped. An idle gap of the upstream is no different from a
+busy stream: the callback comes when the socket closes.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from core.models_file import Model
+from core.principal import Principal
+from gateway.errors import BodyTimeout, BodyTooLarge
+from gateway.event_id import event_id
+
+if TYPE_CHECKING:
+    from gateway.reservation import Reservation
+
+__all__ = ["ClientGone", "Exchange", "Headers"]
+
+Headers = list[tuple[bytes, bytes]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class ClientGone(Exception):
+    """The client has hung up; nobody will read an answer."""
+
+
+class ClientConnection(Protocol):
+    """What the server's protocol offers beyond ASGI."""
+
+    on_hang_up: Callable[[], None] | None
+    hung_up: bool
+
+    def whole_body(self, cycle: Any) -> bytes | None:
+        """The body of the request `cycle`, if all of it has arrived. In that usual case nobody has to wait for it."""
+
+
+class Exchange:
+    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.principal: Principal | None = None
+        self.model: Model | None = None
+        self.reservation: Reservation | None = None
+        self.started = False
+        self.finished = False
+        self.status = 0
+        self.answer_headers: Headers = []
+        """Headers that every answer to this request carries, errors included."""
+        self.received_at = time.monotonic()
+        self.received_ms = time.time_ns() // 1_000_000
+        """Since 1970."""
+        self.request_id = event_id(self.received_ms, os.urandom(10))
+        """Also the id of the reservation and of the usage event."""
+        self.upstream_seconds = 0.0
+        """Time spent waiting for upstreams before the first byte of the answer."""
+        self.first_byte_seconds = 0.0
+        self._receive = receive
+        self._send = send
+        self._connection: ClientConnection
+        self._connection, self._cycle = scope["extensions"]["poindexter.connection"]
+
+    @property
+    def client_gone(self) -> bool:
+        return self._connection.hung_up
+
+    def on_hang_up(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback` once, when the client hangs up; at once if it has. None forgets the one before."""
+        self._connection.on_hang_up = callback
+        if callback is not None and self._connection.hung_up:
+            callback()
+
+    async def read_body(self, *, limit: int, seconds: float) -> bytes:
+        """The whole body. Raises BodyTooLarge (before reading what is announced), BodyTimeout, ClientGone."""
+        announced = self.headers.get(b"content-length")
+        if announced is not None and int(announced) > limit:
+            raise _too_large(limit)
+        body = self._connection.whole_body(self._cycle)
+        if body is None:
+            return await self._read_slowly(limit, seconds)
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self.started = True
+        self.status = status
+        self.first_byte_seconds = time.monotonic() - self.received_at
+        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *self.answer_headers]})
+
+    async def send(self, chunk: bytes, *, more: bool = True) -> None:
+        """Waits while the client's connection is full. Raises ClientGone."""
+        if self._connection.hung_up:
+            raise ClientGone
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+        self.finished = not more
+
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Start and body in one."""
+        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        await self.send(body, more=False)
+
+    async def _read_slowly(self, limit: int, seconds: float) -> bytes:
+        chunks: list[bytes] = []
+        size, more = 0, True
+        try:
+            async with asyncio.timeout(seconds):
+                while more and size <= limit:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    chunks.append(message["body"])
+                    size += len(message["body"])
+                    more = message["more_body"]
+        except TimeoutError:
+            raise BodyTimeout(f"The request body did not arrive within {seconds:g} seconds.") from None
+        if size > limit:
+            raise _too_large(limit)
+        return b"".join(chunks)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The request body is larger than {limit:,} bytes.")

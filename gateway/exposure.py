@@ -1,0 +1,51 @@
+"""
+What may still be served while Redis is away: keys that were admitted here a short while ago, up to a bounded amount
+for each account. Never an open door, never a closed one for a restart of Redis. Pure: the clock is an argument.
+"""
+
+from collections import OrderedDict
+
+from core.principal import AccountId, KeyId, Principal
+
+__all__ = ["Exposure"]
+
+MOST_KEYS = 100_000
+
+
+class Exposure:
+    """`limit` in nano-dollars for each account and process; `memory` in seconds."""
+
+    def __init__(self, *, limit: int, memory: float) -> None:
+        self._limit = limit
+        self._memory = memory
+        self._admitted: OrderedDict[KeyId, float] = OrderedDict()
+        self._spent: dict[AccountId, int] = {}
+
+    def remember(self, principal: Principal, now: float) -> None:
+        """Redis has admitted this key."""
+        self._admitted[principal.key_id] = now
+        self._admitted.move_to_end(principal.key_id)
+        if len(self._admitted) > MOST_KEYS:
+            self._admitted.popitem(last=False)
+
+    def forget(self, principal: Principal) -> None:
+        """Redis has refused this key: what was remembered no longer holds."""
+        self._admitted.pop(principal.key_id, None)
+
+    def admit(self, principal: Principal, cost: int, now: float) -> bool:
+        """Take `cost` from the account's exposure, or say no."""
+        admitted_at = self._admitted.get(principal.key_id)
+        spent = self._spent.get(principal.account_id, 0)
+        if admitted_at is None or now - admitted_at > self._memory or spent + cost > self._limit:
+            return False
+        self._spent[principal.account_id] = spent + cost
+        return True
+
+    def correct(self, principal: Principal, reserved: int, actual: int) -> None:
+        """An answer admitted here has ended: what it really cost replaces the bound."""
+        if principal.account_id in self._spent:
+            self._spent[principal.account_id] += actual - reserved
+
+    def reset(self) -> None:
+        """Redis is back and counts again."""
+        self._spent.clear()

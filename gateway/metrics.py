@@ -1,0 +1,83 @@
+"""
+Every metric of the gateway, with its meaning. Labels are bounded: models and providers come from the models file, never
+from a request; no label names an account or a key. The worker processes of one machine add up (prometheus-client's
+multiprocess mode).
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+__all__ = [
+    "ATTEMPTS",
+    "BUILD",
+    "CIRCUITS_OPEN",
+    "CLIENT_HANG_UPS",
+    "DURATION",
+    "ESTIMATED",
+    "FIRST_BYTE",
+    "LOG_LINES_DROPPED",
+    "MODELS_FILE_VALID",
+    "OFFLINE_ADMISSIONS",
+    "OPEN_REQUESTS",
+    "OVERHEAD",
+    "REDIS_CONNECTED",
+    "REFUSALS",
+    "REQUESTS",
+    "SETTLEMENTS",
+    "SPOOLED",
+    "SPOOL_FAILURES",
+    "SPOOL_RECORDS",
+    "TOKENS",
+    "WAIVED",
+]
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
+
+REQUESTS = Counter(
+    "poindexter_requests", "Answered requests by model, provider and status code.", ("model", "provider", "code")
+)
+DURATION = Histogram(
+    "poindexter_request_duration_seconds",
+    "From the request's head to the answer's last byte.",
+    ("model",),
+    buckets=SECONDS,
+)
+FIRST_BYTE = Histogram(
+    "poindexter_first_byte_seconds", "From the request's head to the answer's first byte.", ("model",), buckets=SECONDS
+)
+OVERHEAD = Histogram(
+    "poindexter_overhead_seconds",
+    "Of the time to the first byte, what was not spent waiting for an upstream.",
+    buckets=OVERHEAD_SECONDS,
+)
+OPEN_REQUESTS = Gauge("poindexter_open_requests", "Requests whose answer has not ended.", multiprocess_mode="livesum")
+REFUSALS = Counter("poindexter_refusals", "Requests the gateway refused, by the code of the error.", ("code",))
+TOKENS = Counter("poindexter_tokens", "Metered tokens by model and class.", ("model", "type"))
+ESTIMATED = Counter("poindexter_estimated_events", "Usage events whose counts are ours, by reason.", ("reason",))
+CLIENT_HANG_UPS = Counter("poindexter_client_hang_ups", "Requests whose client left before the answer's end.")
+ATTEMPTS = Counter(
+    "poindexter_upstream_attempts", "Upstream attempts by provider and outcome.", ("provider", "outcome")
+)
+CIRCUITS_OPEN = Gauge(
+    "poindexter_circuits_open", "Targets that are left alone after failures.", ("target",), multiprocess_mode="livemax"
+)
+SETTLEMENTS = Counter("poindexter_settlements", "Reservations ended, by how.", ("kind",))
+WAIVED = Counter("poindexter_waived_nano_usd", "Cost beyond a cap that nobody pays; must stay near 0.")
+SPOOLED = Counter("poindexter_spooled_records", "Settlements that went to the local spool because Redis was away.")
+SPOOL_RECORDS = Gauge(
+    "poindexter_spool_records", "Settlements in the local spool, waiting for Redis.", multiprocess_mode="livesum"
+)
+SPOOL_FAILURES = Counter("poindexter_spool_failures", "Failed writes to the spool (disk full, no rights).")
+OFFLINE_ADMISSIONS = Counter("poindexter_offline_admissions", "Requests served on trust while Redis was away.")
+REDIS_CONNECTED = Gauge(
+    "poindexter_redis_connected", "1 while this process has its connection to Redis.", multiprocess_mode="livemin"
+)
+MODELS_FILE_VALID = Gauge(
+    "poindexter_models_file_valid",
+    "0 while the newest models file is refused and the one before serves.",
+    multiprocess_mode="livemin",
+)
+LOG_LINES_DROPPED = Counter(
+    "poindexter_log_lines_dropped", "Request log lines dropped because standard output was blocked."
+)
+BUILD = Gauge("poindexter_build_info", "1; the version is a label.", ("version",), multiprocess_mode="livemax")

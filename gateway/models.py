@@ -1,0 +1,64 @@
+"""`GET /v1/models` and `GET /v1/models/{id}`: what this key may ask for."""
+
+from typing import Any
+
+import orjson
+
+from core.models_file import Model
+from core.redis_keys import ShardKeys
+from gateway.authentication import Authentication
+from gateway.catalog import Catalog
+from gateway.errors import ModelNotFound
+from gateway.exchange import Exchange
+from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
+
+__all__ = ["Models"]
+
+PREFIX = "/v1/models/"
+JSON = [(b"content-type", b"application/json")]
+
+
+class Models:
+    def __init__(
+        self, authentication: Authentication, catalog: Catalog, pipeline: RedisPipeline, *, shard_count: int
+    ) -> None:
+        self._authentication = authentication
+        self._catalog = catalog
+        self._pipeline = pipeline
+        self._shard_count = shard_count
+
+    async def list(self, client: Exchange) -> None:
+        models = [_card(model) for model in (await self._allowed(client)).values()]
+        await client.answer(200, JSON, orjson.dumps({"object": "list", "data": models}))
+
+    async def retrieve(self, client: Exchange) -> None:
+        """Raises ModelNotFound, also for a model that exists but is not allowed: its name is nobody's business."""
+        name = client.path.removeprefix(PREFIX)
+        model = (await self._allowed(client)).get(name)
+        if model is None:
+            raise ModelNotFound(f"The model {name[:100]!r} does not exist.", param="model")
+        await client.answer(200, JSON, orjson.dumps(_card(model)))
+
+    async def _allowed(self, client: Exchange) -> dict[str, Model]:
+        client.principal = principal = await self._authentication.identify(client.headers)
+        key = ShardKeys.of(principal.account_id, self._shard_count).key(principal.key_id)
+        try:
+            names = await self._pipeline.command("HGET", key, "models")
+        except (RedisAway, RedisReplyError):
+            names = None  # The list is a convenience; a request for a model is checked all the same.
+        models = self._catalog.models
+        if not isinstance(names, bytes) or not names:
+            return dict(models)
+        return {name: models[name] for name in names.decode().strip(",").split(",") if name in models}
+
+
+def _card(model: Model) -> dict[str, Any]:
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": model.owned_by,
+        "context_window": model.context_tokens,
+        "max_output_tokens": model.max_output_tokens,
+        "capabilities": sorted(model.capabilities),
+    }

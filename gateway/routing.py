@@ -1,0 +1,15 @@
+"""In which order the targets of a model are tried. Pure: the dice are an argument."""
+
+from collections.abc import Callable, Sequence
+
+from core.models_file import Target
+
+__all__ = ["order_of_targets"]
+
+
+def order_of_targets(targets: Sequence[Target], dice: Callable[[], float]) -> list[Target]:
+    """Lower `priority` first; among equals a draw by `weight`, without putting any back. `dice` draws from [0, 1)."""
+    if len(targets) == 1:
+        return list(targets)
+    # The k-th smallest of -log(u)/weight would do as well; the exponent form needs no logarithm.
+    return sorted(targets, key=lambda target: (target.priority, -(dice() ** (1.0 / target.weight))))

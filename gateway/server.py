@@ -1,0 +1,132 @@
+"""
+The HTTP server: uvicorn on httptools, with what a public gateway needs on top.
+
+* A request head is bounded in size (431) and in time (408), so floods and half-open connections cost nothing.
+* The moment a client hangs up reaches whoever waits for an upstream, as a callback (`exchange`).
+* SIGTERM first turns readiness red, then waits for the load balancer, then lets running answers finish.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+__all__ = ["ClientProtocol", "GatewayServer"]
+
+MAX_HEAD_BYTES = 65_536
+HEAD_SECONDS = 10.0
+IDLE_SECONDS = 75
+"""Longer than the usual 60 seconds of load balancers: the side that sends next must not find the connection closed."""
+
+REFUSED_HEADS = {
+    400: ("invalid_http", "This is not a valid HTTP/1.1 request."),
+    408: ("request_timeout", f"The request head did not arrive within {HEAD_SECONDS:g} seconds."),
+    431: ("request_header_fields_too_large", f"The request head is larger than {MAX_HEAD_BYTES:,} bytes."),
+}
+
+
+class ClientProtocol(HttpToolsProtocol):
+    """One client connection."""
+
+    on_hang_up: Callable[[], None] | None
+    hung_up: bool
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.on_hang_up = None
+        self.hung_up = False
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        super().connection_made(transport)
+        # uvicorn starts this timer after an answer only; a connection that never asks must not stay for ever.
+        self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.timeout_keep_alive_handler)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.headers is not None:
+            self._bound_head(len(data))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        super().on_headers_complete()
+        self.headers = None  # type: ignore[assignment]  # The scope holds them; None says: no head is under way.
+
+    def on_response_complete(self) -> None:
+        self.on_hang_up = None
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.hung_up = True
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        super().connection_lost(exc)
+        callback, self.on_hang_up = self.on_hang_up, None
+        if callback is not None:
+            callback()
+
+    def whole_body(self, cycle: RequestResponseCycle) -> bytes | None:
+        return None if cycle.more_body else bytes(cycle.body)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.scope["extensions"] = {"poindexter.connection": (self, cycle)}  # type: ignore[dict-item]
+        super()._start_asgi_task(cycle, app)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """An upgrade nobody asked for is ignored, as HTTP allows; it needs no line in the log."""
+
+    def _bound_head(self, size: int) -> None:
+        """Called while a head is incomplete: an unfinished head may neither grow nor wait without end."""
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(431)
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._refuse, 408)
+
+    def _refuse(self, status: int) -> None:
+        if self.transport.is_closing():
+            return
+        code, message = REFUSED_HEADS[status]
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+        body = orjson.dumps({"error": error})
+        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
+
+
+class GatewayServer(uvicorn.Server):
+    """`begin_drain` is what SIGTERM calls; the second call ends the process without waiting."""
+
+    def __init__(self, config: uvicorn.Config, *, delay: float, on_drain: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._delay = delay
+        self._on_drain = on_drain
+        self._closing_at: float | None = None
+
+    def begin_drain(self) -> None:
+        if self._closing_at is not None:
+            self.should_exit = self.force_exit = True
+            return
+        self._closing_at = asyncio.get_running_loop().time() + self._delay
+        self._on_drain()
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._closing_at is not None and asyncio.get_running_loop().time() >= self._closing_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the process's `__main__`, which has more to stop than the server."""
+        yield

@@ -1,0 +1,94 @@
+"""What an operator can set for a gateway. docs/settings.md explains each; an unset one has the default below."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.api_key import Pepper, PepperRing
+from core.settings import Secret, SettingsError, load, setting
+
+__all__ = ["GatewaySettings"]
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    database_url: Secret
+    redis_url: Secret
+    redis_shards: int = setting(16, least=1, most=1024)
+    api_key_pepper: Secret
+    """`<id>:<64 hex digits>`; every process of an installation needs the same one."""
+    api_key_pepper_previous: Secret | None = None
+
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = setting(8080, least=0, most=65535)
+    gateway_admin_host: str = "127.0.0.1"
+    gateway_admin_port: int = setting(9090, least=0, most=65535)
+    gateway_workers: int = setting(1, least=1, most=64)
+    gateway_models_file: Path
+    gateway_spool_directory: Path
+
+    gateway_max_body_bytes: int = setting(32 * MEBIBYTE, least=1024)
+    gateway_body_seconds: float = setting(30.0, least=0.1)
+    """How long a client may take to send its body."""
+    gateway_max_answer_bytes: int = setting(64 * MEBIBYTE, least=1024)
+    gateway_max_open_requests: int = setting(12_000, least=1)
+    """Per worker process; more are answered with 503."""
+
+    gateway_redis_seconds: float = setting(1.0, least=0.05)
+    """How long an answer of Redis may take before it counts as away."""
+    gateway_lease_seconds: float = setting(30.0, least=3.0)
+    """How long after a gateway's death its reservations are kept; long answers renew them three times as often."""
+    gateway_offline_exposure_usd: str = "1.00"
+    """What an account may spend at this process while Redis is away, in US dollars. 0 refuses everything."""
+    gateway_offline_memory_seconds: float = setting(900.0, least=0)
+    """How recently a key must have been admitted to be served while Redis is away."""
+
+    gateway_max_attempts: int = setting(3, least=1, most=20)
+    """Upstream attempts for one request, over all targets."""
+    gateway_retry_seconds: float = setting(90.0, least=0.1)
+    """No further attempt starts later than this after the first."""
+    gateway_connect_seconds: float = setting(5.0, least=0.05)
+    gateway_upstream_connections: int = setting(20_000, least=1)
+    """Per worker process and upstream address."""
+    gateway_on_disconnect: str = "cancel"
+    """`cancel` stops the upstream when a client hangs up; `drain` reads on to its usage record."""
+    gateway_drain_seconds: float = setting(60.0, least=0.1)
+    gateway_max_drains: int = setting(100, least=0)
+
+    gateway_shutdown_delay_seconds: float = setting(0.0, least=0)
+    """Time between readiness turning red and the listening socket closing, for a load balancer to notice."""
+    gateway_shutdown_seconds: float = setting(60.0, least=0.1)
+    """How long running answers may go on after that."""
+    gateway_request_log: bool = True
+    log_level: str = "INFO"
+
+    @property
+    def peppers(self) -> PepperRing:
+        previous = self.api_key_pepper_previous
+        return PepperRing(
+            Pepper.parse(self.api_key_pepper.reveal()), Pepper.parse(previous.reveal()) if previous else None
+        )
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str]) -> "GatewaySettings":
+        """Raises SettingsError with every problem."""
+        settings = load(cls, environment)
+        if problems := settings._problems():
+            raise SettingsError(problems)
+        return settings
+
+    def _problems(self) -> list[str]:
+        """What the types alone don't catch."""
+        found = []
+        for name in ("api_key_pepper", "api_key_pepper_previous"):
+            pepper: Secret | None = getattr(self, name)
+            try:
+                if pepper:
+                    Pepper.parse(pepper.reveal())
+            except ValueError as error:
+                found.append(f"{name.upper()} is not valid: {error}")
+        if self.gateway_on_disconnect not in ("cancel", "drain"):
+            found.append("GATEWAY_ON_DISCONNECT is not valid: must be cancel or drain")
+        return found

@@ -1,0 +1,124 @@
+"""
+How reservations end in Redis, and what happens when Redis does not answer.
+
+A settlement is one script: release what was reserved, add what was spent, put the usage event on the stream. The
+command is written before anybody waits for it, so neither a hang-up nor a cancellation can stop it. When Redis is away,
+or its answer never comes, the ending goes to the spool; replaying an ending that was executed after all changes nothing
+in the ledger, because the event's id is the same.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from dataclasses import dataclass
+
+from core.principal import Principal
+from core.token_usage import CLASSES
+from core.usage_event import UsageEvent
+from gateway import metrics
+from gateway.exposure import Exposure
+from gateway.redis_pipeline import Argument, RedisAway, RedisPipeline, RedisReplyError, Reply
+from gateway.spool import Spool
+
+__all__ = ["Settlement", "Terms"]
+
+log = logging.getLogger(__name__)
+
+ALWAYS = "0"
+"""Not the sweeper: end the reservation whether its lease has run out or not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """A reservation as the scripts know it: its id, its period and the keys it lives under."""
+
+    event_id: str
+    period: str
+    account: str
+    key: str
+    reservation: str
+    leases: str
+    stream: str
+
+
+class Settlement:
+    def __init__(self, pipeline: RedisPipeline, spool: Spool, exposure: Exposure, *, lease_ms: int) -> None:
+        self._pipeline = pipeline
+        self._spool = spool
+        self._exposure = exposure
+        self._lease_ms = lease_ms
+
+    def dispatch(self, terms: Terms, estimate: UsageEvent) -> None:
+        """Leave an estimate with the reservation. Nobody waits for it: it leaves this process before the request to the
+        upstream does, and without it the reservation would be released as never sent.
+        """
+        try:
+            self._pipeline.post("dispatch", (terms.reservation,), (estimate.encode(),))
+        except RedisAway:
+            return  # The ending will go to the spool; the lease alone releases the reservation.
+
+    def renew(self, terms: Terms, estimate: UsageEvent) -> None:
+        """Prolong the lease and note what has been delivered so far."""
+        try:
+            self._pipeline.post(
+                "renew", (terms.reservation, terms.leases), (terms.event_id, self._lease_ms, estimate.encode())
+            )
+        except RedisAway:
+            return
+
+    def settle(
+        self, terms: Terms, event: UsageEvent, principal: Principal, offline_cost: int | None
+    ) -> Awaitable[None]:
+        """`offline_cost` is what the exposure holds for a request that was admitted while Redis was away."""
+        _count(event)
+        if offline_cost is not None:
+            self._exposure.correct(principal, offline_cost, event.cost)
+        keys = (terms.account, terms.key, terms.reservation, terms.leases, terms.stream)
+        arguments = (terms.event_id, terms.period, event.cost, event.usage.total, event.encode(), ALWAYS)
+        return self._end("settle", keys, arguments)
+
+    def release(self, terms: Terms, principal: Principal, offline_cost: int | None) -> Awaitable[None]:
+        metrics.SETTLEMENTS.labels("released").inc()
+        if offline_cost is not None:
+            self._exposure.correct(principal, offline_cost, 0)
+        keys = (terms.account, terms.key, terms.reservation, terms.leases)
+        return self._end("release", keys, (terms.event_id, ALWAYS))
+
+    def _end(self, script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]) -> Awaitable[None]:
+        try:
+            reply = self._pipeline.call(script, keys, arguments)
+        except RedisAway:
+            return self._spool.put(script, keys, arguments)
+        return self._await(reply, script, keys, arguments)
+
+    async def _await(
+        self, reply: "asyncio.Future[Reply]", script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]
+    ) -> None:
+        try:
+            _count_waived(await reply)
+        except RedisAway:
+            await self._spool.put(script, keys, arguments)
+        except RedisReplyError as error:
+            # Out of memory, a read-only replica: the ending waits in the spool until somebody has mended it.
+            log.warning("redis refused an ending", extra={"script": script, "error": str(error)})
+            await self._spool.put(script, keys, arguments)
+        except asyncio.CancelledError:
+            # The command is out, its answer unknown. Put down without waiting: the spool writes it in any case.
+            self._spool.put(script, keys, arguments)
+            raise
+
+
+def _count(event: UsageEvent) -> None:
+    metrics.SETTLEMENTS.labels("settled").inc()
+    for name, count in zip(CLASSES, event.usage.as_tuple(), strict=True):
+        if count:
+            metrics.TOKENS.labels(event.model, name).inc(count)
+    if event.estimated:
+        metrics.ESTIMATED.labels(event.estimated).inc()
+
+
+def _count_waived(reply: Reply) -> None:
+    waived = reply[1] if isinstance(reply, list) else 0
+    if isinstance(waived, int) and waived:
+        metrics.WAIVED.inc(waived)
+        log.warning("cost beyond a cap was waived", extra={"nano_usd": waived})

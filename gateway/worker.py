@@ -1,0 +1,90 @@
+"""One gateway process: two servers (public and admin) on inherited sockets, and an orderly end."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Mapping
+
+import uvicorn
+
+from gateway import metrics
+from gateway.app import Gateway, open_gateway
+from gateway.operations import operations
+from gateway.server import ClientProtocol, GatewayServer
+from gateway.settings import GatewaySettings
+
+__all__ = ["serve"]
+
+log = logging.getLogger(__name__)
+
+PARENT_CHECK_SECONDS = 1.0
+
+
+async def serve(
+    settings: GatewaySettings,
+    environment: Mapping[str, str],
+    public: socket.socket,
+    admin: socket.socket,
+    *,
+    parent: int | None,
+    version: str,
+) -> None:
+    """Until SIGTERM, SIGINT, or the death of the parent process. Answers that are under way then are finished first."""
+    metrics.BUILD.labels(version).set(1)
+    async with open_gateway(settings, environment) as gateway:
+        front = GatewayServer(
+            uvicorn.Config(
+                gateway.front,
+                http=ClientProtocol,
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                server_header=False,
+                log_config=None,
+                timeout_graceful_shutdown=round(settings.gateway_shutdown_seconds) or 1,
+            ),
+            delay=settings.gateway_shutdown_delay_seconds,
+            on_drain=lambda: _drain(gateway),
+        )
+        watch = asyncio.create_task(_follow_parent(parent, front))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, front.begin_drain)
+        loop.add_signal_handler(signal.SIGHUP, gateway.catalog.reload_soon)
+        async with asyncio.TaskGroup() as servers:
+            back = _admin_server(settings, gateway, multiprocess="PROMETHEUS_MULTIPROC_DIR" in environment)
+            servers.create_task(back.serve([admin]))
+            log.info("gateway worker is serving", extra={"pid": os.getpid(), "port": public.getsockname()[1]})
+            await front.serve([public])
+            back.should_exit = True
+        watch.cancel()
+
+
+def _drain(gateway: Gateway) -> None:
+    gateway.front.draining = True
+    log.info("draining", extra={"open_requests": gateway.front.open_requests})
+
+
+def _admin_server(settings: GatewaySettings, gateway: Gateway, *, multiprocess: bool) -> uvicorn.Server:
+    config = uvicorn.Config(
+        operations(gateway.front, gateway.pipeline, gateway.pool, multiprocess=multiprocess),
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=1,
+    )
+    return GatewayServer(config, delay=0.0, on_drain=lambda: None)
+
+
+async def _follow_parent(parent: int | None, server: GatewayServer) -> None:
+    """A worker whose parent was killed must not keep serving on its own."""
+    while parent is not None:
+        await asyncio.sleep(PARENT_CHECK_SECONDS)
+        if os.getppid() != parent:
+            log.error("the parent process is gone")
+            server.begin_drain()
+            return

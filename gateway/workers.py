@@ -1,0 +1,120 @@
+"""
+Several gateway processes behind one port: the parent opens the listening sockets, starts the workers with them, starts
+a dead one again with a growing pause, and passes signals on. It serves nothing itself, so nothing can make it fail.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from prometheus_client.multiprocess import mark_process_dead
+
+__all__ = ["Workers", "listen"]
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
+STEADY_SECONDS = 30.0
+"""A worker that lived this long is started again without a pause."""
+BACKLOG = 4096
+SETTINGS_ARE_WRONG = 78
+"""EX_CONFIG: a worker that exits like this would do so again."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket that children inherit. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    listener.set_inheritable(True)
+    return listener
+
+
+class Workers:
+    """`run` returns the exit status of the whole when the last worker has ended."""
+
+    def __init__(
+        self,
+        count: int,
+        sockets: tuple[socket.socket, socket.socket],
+        environment: Mapping[str, str],
+        *,
+        multiprocess_directory: Path,
+    ) -> None:
+        self._sockets = sockets
+        self._environment = {**environment, "PROMETHEUS_MULTIPROC_DIR": str(multiprocess_directory)}
+        self._workers = [_Worker(number) for number in range(count)]
+        self._stopping = False
+        self._failed = False
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: self._stop())
+        signal.signal(signal.SIGHUP, lambda number, frame: self._pass_on(signal.SIGHUP))
+        while not self._stopping or any(worker.process for worker in self._workers):
+            for worker in self._workers:
+                self._look_after(worker)
+            time.sleep(0.05)
+        return int(self._failed)
+
+    def _look_after(self, worker: "_Worker") -> None:
+        if worker.process is None:
+            if not self._stopping and time.monotonic() >= worker.start_at:
+                worker.start(self._sockets, self._environment)
+            return
+        status = worker.process.poll()
+        if status is None:
+            return
+        mark_process_dead(worker.process.pid, self._environment["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
+        worker.process = None
+        if status == SETTINGS_ARE_WRONG:
+            self._failed = True
+            self._stop()
+        if not self._stopping:
+            pause = worker.pause_after_death()
+            log.error("a gateway worker died", extra={"worker": worker.number, "status": status, "restart_in": pause})
+
+    def _stop(self) -> None:
+        """The first signal lets answers finish; the second, passed on, does not."""
+        self._stopping = True
+        self._pass_on(signal.SIGTERM)
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        for worker in self._workers:
+            if worker.process is not None:
+                worker.process.send_signal(number)
+
+
+class _Worker:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start_at = 0.0
+        self._started_at = 0.0
+        self._pause = FIRST_PAUSE_SECONDS
+
+    def start(self, sockets: tuple[socket.socket, socket.socket], environment: Mapping[str, str]) -> None:
+        public, admin = (listener.fileno() for listener in sockets)
+        self._started_at = time.monotonic()
+        self.process = subprocess.Popen(  # noqa: S603  # Our own interpreter and module.
+            [sys.executable, "-m", "gateway", "--worker", str(public), str(admin), str(os.getpid())],
+            env=dict(environment),
+            pass_fds=(public, admin),
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on once.
+        )
+
+    def pause_after_death(self) -> float:
+        if time.monotonic() - self._started_at > STEADY_SECONDS:
+            self._pause = FIRST_PAUSE_SECONDS
+        pause, self._pause = self._pause, min(LONGEST_PAUSE_SECONDS, self._pause * 2)
+        self.start_at = time.monotonic() + pause
+        return pause

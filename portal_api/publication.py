@@ -1,0 +1,84 @@
+"""
+Tell the gateways about a change, before the change is reported as done.
+
+A change is first committed in Postgres, then written to Redis, where the next request sees it. When Redis can't be
+reached the change stays committed and marked as unpublished, `NotPublished` says so, and `publish_missing` makes up for
+it (`poindexter keys publish`, and every start of `poindexter up`). Nothing depends on a cache being deleted.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime
+
+import asyncpg
+import redis.exceptions
+
+from core.billing_period import billing_period
+from core.key_directory import KeyDirectory
+from core.principal import AccountId, KeyId
+from portal_api.errors import PortalError
+
+__all__ = ["NotPublished", "Publication"]
+
+TRIES = 5
+PAUSE_SECONDS = 0.2
+
+UNPUBLISHED_ACCOUNTS = (
+    "SELECT account_id FROM accounts WHERE published_revision < revision ORDER BY account_id LIMIT 1000"
+)
+UNPUBLISHED_KEYS = "SELECT key_id FROM api_keys WHERE published_revision < revision ORDER BY key_id LIMIT 1000"
+ACCOUNT_PUBLISHED = "UPDATE accounts SET published_revision = $2 WHERE account_id = $1 AND published_revision < $2"
+KEY_PUBLISHED = "UPDATE api_keys SET published_revision = $2 WHERE key_id = $1 AND published_revision < $2"
+
+
+class NotPublished(PortalError):
+    """The change is committed, but the gateways don't know it yet: Redis can't be reached."""
+
+
+class Publication:
+    def __init__(self, pool: asyncpg.Pool, directory: KeyDirectory) -> None:
+        self._pool = pool
+        self._directory = directory
+
+    async def account(self, account_id: AccountId) -> None:
+        """Returns when the gateways' next request sees the account as it is now. Raises NotPublished."""
+        await self._retry(lambda: self._account(account_id))
+
+    async def key(self, key_id: KeyId) -> None:
+        """Returns when the gateways' next request sees the key as it is now. Raises NotPublished."""
+        await self._retry(lambda: self._key(key_id))
+
+    async def publish_missing(self) -> int:
+        """Publish every committed change that Redis has not seen; returns how many. Raises NotPublished."""
+        accounts = await self._pool.fetch(UNPUBLISHED_ACCOUNTS)
+        keys = await self._pool.fetch(UNPUBLISHED_KEYS)
+        for row in accounts:
+            await self.account(row["account_id"])
+        for row in keys:
+            await self.key(row["key_id"])
+        return len(accounts) + len(keys)
+
+    async def _account(self, account_id: AccountId) -> None:
+        revision = await self._directory.publish_account(account_id, _period())
+        await self._pool.execute(ACCOUNT_PUBLISHED, account_id, revision)
+
+    async def _key(self, key_id: KeyId) -> None:
+        revision = await self._directory.publish_key(key_id, _period())
+        await self._pool.execute(KEY_PUBLISHED, key_id, revision)
+
+    async def _retry(self, publish: Callable[[], Awaitable[None]]) -> None:
+        for attempt in range(1, TRIES + 1):
+            try:
+                await publish()
+                return
+            except redis.exceptions.RedisError as error:
+                if attempt == TRIES:
+                    raise NotPublished(
+                        "The change is saved, but the gateways can't be told: Redis does not answer. "
+                        "It takes effect after `poindexter keys publish`."
+                    ) from error
+                await asyncio.sleep(PAUSE_SECONDS * attempt)
+
+
+def _period() -> date:
+    return billing_period(datetime.now(UTC))
