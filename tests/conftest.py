@@ -2,9 +2,7 @@
 
 import inspect
 import os
-import shutil
 import socket
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,7 @@ from deploy.local.postgres import PostgresServer
 from deploy.local.valkey import ValkeyServer
 from tests import leftovers
 from tests.isolation import guarded, require_loopback, run_on_fresh_loop, scrub
-from tests.services import Databases, emptied
+from tests.services import Databases, emptied, enterable_directory
 
 TEST_RUN = uuid.uuid4().hex
 SERVERS = pytest.StashKey[list[PostgresServer | ValkeyServer]]()
@@ -64,12 +62,14 @@ def _no_process_left_behind(pytestconfig: pytest.Config) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _session_directory() -> Iterator[Path]:
-    yield from _enterable_directory()
+    with enterable_directory() as directory:
+        yield directory
 
 
 @pytest.fixture
 def server_directory() -> Iterator[Path]:
-    yield from _enterable_directory()
+    with enterable_directory() as directory:
+        yield directory
 
 
 @pytest.fixture(scope="session")
@@ -112,11 +112,3 @@ def empty_database_url(_databases: Databases) -> Iterator[str]:
 @pytest.fixture
 def redis_url(valkey_server: ValkeyServer) -> str:
     return emptied(valkey_server)
-
-
-def _enterable_directory() -> Iterator[Path]:
-    """Postgres runs as nobody when we are root, and pytest's own temporary directories are closed to it."""
-    directory = Path(tempfile.mkdtemp(prefix="poindexter-test-"))
-    directory.chmod(0o711)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)

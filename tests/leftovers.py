@@ -23,7 +23,7 @@ def running(mark: str) -> set[int]:
 def end(pids: set[int], *, grace: float = GRACE_SECONDS) -> list[str]:
     """Kill those that do not end by themselves within a moment, and say what they were."""
     deadline = time.monotonic() + grace
-    while (alive := {pid for pid in pids if _read(pid, "cmdline")}) and time.monotonic() < deadline:
+    while (alive := {pid for pid in pids if _parent(pid)}) and time.monotonic() < deadline:
         time.sleep(0.05)
     descriptions = [f"{pid}: {_command(pid)}" for pid in sorted(alive)]
     for pid in alive:
@@ -33,12 +33,16 @@ def end(pids: set[int], *, grace: float = GRACE_SECONDS) -> list[str]:
 
 
 def _is_ours(pid: int, mark: bytes) -> bool:
-    if ALLOWED in _command(pid):
+    parent = _parent(pid)
+    if parent is None or ALLOWED in _command(pid):
         return False
+    return parent == os.getpid() or mark in _read(pid, "environ").split(b"\0")
+
+
+def _parent(pid: int) -> int | None:
+    """None when it has ended, reaped or not."""
     status = _read(pid, "stat").rpartition(b")")[2].split()
-    if not status or status[0] == b"Z":
-        return False
-    return int(status[1]) == os.getpid() or mark in _read(pid, "environ").split(b"\0")
+    return None if not status or status[0] in (b"Z", b"X") else int(status[1])
 
 
 def _command(pid: int) -> str:

@@ -22,9 +22,12 @@ environment, and its module fails when it leaves a process behind.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
+from pathlib import Path
 
 import asyncpg
 import redis
@@ -55,6 +58,15 @@ async def valkey(url: str) -> AsyncIterator[redis.asyncio.Redis]:
         yield client
     finally:
         await client.aclose()
+
+
+@contextmanager
+def enterable_directory() -> Iterator[Path]:
+    """Postgres runs as nobody when we are root, and pytest's own temporary directories are closed to it."""
+    directory = Path(tempfile.mkdtemp(prefix="poindexter-test-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 class Databases:

@@ -45,7 +45,6 @@ class Installation:
     """By the names of `ports.DEFAULT_PORTS`."""
     gateway_workers: int
     spool: Path
-    metrics: Path
 
     @property
     def base_url(self) -> str:
@@ -76,9 +75,10 @@ def _simulators(installation: Installation, environment: Mapping[str, str]) -> P
     return Process(
         name="simulators",
         module="simulators",
-        environment={**environment, "SIMULATORS_HOST": LOOPBACK, "SIMULATORS_PORT": str(port)},
+        arguments=("--host", LOOPBACK, "--port", str(port)),
+        environment=environment,
         ready_port=port,
-        ready_path="/healthz",
+        ready_path="/_control/healthz",
         stop_seconds=5.0,
     )
 
@@ -102,7 +102,6 @@ def _gateway(installation: Installation, shared: Mapping[str, str]) -> Process:
         "GATEWAY_ADMIN_PORT": str(admin_port),
         "GATEWAY_WORKERS": str(installation.gateway_workers),
         "GATEWAY_SPOOL_DIRECTORY": str(installation.spool),
-        "PROMETHEUS_MULTIPROC_DIR": str(installation.metrics),
     }
     defaults = {"GATEWAY_HOST": LOOPBACK, "GATEWAY_MODELS_FILE": str(MODELS_FILE)}
     return Process(
@@ -112,7 +111,6 @@ def _gateway(installation: Installation, shared: Mapping[str, str]) -> Process:
         ready_port=admin_port,
         ready_path="/readyz",
         stop_seconds=75.0,  # Longer than its own limit for running answers, which is 60 s.
-        empty_at_start=installation.metrics,  # Counters of dead workers would be added to those of the new ones.
     )
 
 

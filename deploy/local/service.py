@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -22,15 +21,14 @@ LEFTOVER_TIMEOUT_SECONDS = 15.0
 class Process:
     name: str
     module: str
-    """Started as `python -m <module>`."""
+    arguments: tuple[str, ...] = ()
+    """Started as `python -m <module> <arguments>`."""
     environment: Mapping[str, str] = field(repr=False)
     ready_port: int
     ready_path: str
     """Ready when a GET of this is answered with 200."""
     stop_seconds: float
     """How long it may take to finish what it is doing."""
-    empty_at_start: Path | None = None
-    """A directory whose contents belong to one life of the process."""
 
 
 class Service:
@@ -48,11 +46,8 @@ class Service:
     def start(self) -> None:
         """Returns at once; see `is_ready`."""
         self.kill()  # After a crash its workers may still hold the port.
-        if self._process.empty_at_start:
-            shutil.rmtree(self._process.empty_at_start, ignore_errors=True)
-            self._process.empty_at_start.mkdir(parents=True)
         self._child = Child(
-            [sys.executable, "-X", self._mark, "-m", self._process.module],
+            [sys.executable, "-X", self._mark, "-m", self._process.module, *self._process.arguments],
             environment=self._process.environment,
             log=self.log,
         )

@@ -28,7 +28,6 @@ class StateDirectory:
         self.logs = self.path / "logs"
         self.valkey_data = self.path / "valkey"
         self.spool = self.path / "spool"
-        self.metrics = self.path / "metrics"
         self.demo_environment = self.path / "demo.env"
         self._lock: IO[str] | None = None
 
@@ -36,7 +35,7 @@ class StateDirectory:
         """Create it and take it for this process. Raises StateError when another one runs here."""
         try:
             self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
-            for directory in (self.logs, self.spool, self.metrics):
+            for directory in (self.logs, self.spool):
                 directory.mkdir(mode=0o700, exist_ok=True)
             self._lock = self._take()
         except OSError as error:

@@ -13,6 +13,8 @@ from deploy.local.errors import ServiceFailed
 
 POLL_SECONDS = 0.1
 FORCE = 2
+SETTINGS_ARE_WRONG = 78
+"""EX_CONFIG, the exit code of our processes that could only fail again."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -145,8 +147,8 @@ class Supervisor:
         now = time.monotonic()
         watched.deaths.append(now)
         delay = self._policy.delay(watched.deaths, now)
-        if delay is None:
-            raise ServiceFailed(_obituary(watched.service, f"{how}, for the {len(watched.deaths)}th time; giving up"))
+        if delay is None or watched.service.exit_code == SETTINGS_ARE_WRONG:
+            raise ServiceFailed(_obituary(watched.service, f"{how} {len(watched.deaths)} times; giving up"))
         self._say(f"{_obituary(watched.service, how)}\nStarting {watched.service.name} again in {delay:.1f} s")
         watched.restart_at = now + delay
 

@@ -107,7 +107,6 @@ class Launch:
             ports=ports,
             gateway_workers=self._options.gateway_workers,
             spool=self._state.spool,
-            metrics=self._state.metrics,
         )
 
     def _end_leftovers(self) -> None:

@@ -12,21 +12,28 @@ from deploy.local.pids import command_line, wait_for_exit
 from deploy.local.postgres import PostgresServer
 from deploy.local.programs import PostgresPrograms
 from deploy.local.unprivileged import NOBODY
-from tests.services import postgres
+from tests.services import enterable_directory, postgres
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 
 
+@pytest.fixture(scope="module")
+def data() -> Iterator[Path]:
+    """One data directory for the tests that don't care how it was made."""
+    with enterable_directory() as directory:
+        yield directory / "data"
+
+
 @pytest.fixture
-def server(server_directory: Path) -> Iterator[PostgresServer]:
-    server = PostgresServer(server_directory / "data", fsync=False)
+def server(data: Path) -> Iterator[PostgresServer]:
+    server = PostgresServer(data, fsync=False)
     yield server
     server.kill()
 
 
 async def keep_a_row(server: PostgresServer) -> None:
     async with postgres(server.url) as connection:
-        await connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
+        await connection.execute("DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT 7 AS number")
 
 
 async def kept_row(server: PostgresServer) -> int:
@@ -105,13 +112,15 @@ def test_no_password_is_on_a_command_line_or_readable_by_others(server: Postgres
     assert modes == [0] * len(modes)
 
 
-def test_an_interrupted_creation_of_the_data_is_begun_again(server: PostgresServer) -> None:
+def test_an_interrupted_creation_of_the_data_is_begun_again(server_directory: Path) -> None:
+    server = PostgresServer(server_directory / "data", fsync=False)
     server.data_directory.mkdir()
     (server.data_directory / "half").touch()
 
     server.start()
+    server.stop()
 
-    assert server.is_ready
+    assert (server.data_directory / "PG_VERSION").exists()
     assert not (server.data_directory / "half").exists()
 
 
@@ -125,8 +134,8 @@ def test_a_port_of_our_own_choice_that_was_taken_meanwhile_is_replaced(
     assert server.port != postgres_server.port
 
 
-def test_a_given_port_that_is_taken_is_an_error(server_directory: Path, postgres_server: PostgresServer) -> None:
-    server = PostgresServer(server_directory / "data", postgres_server.port)
+def test_a_given_port_that_is_taken_is_an_error(data: Path, postgres_server: PostgresServer) -> None:
+    server = PostgresServer(data, postgres_server.port)
 
     with pytest.raises(PostgresError, match="Address already in use"):
         server.start()
@@ -143,13 +152,13 @@ async def test_the_oldest_supported_version_runs_and_does_not_mix_with_another(s
         PostgresServer(old.data_directory).start()
 
 
-def test_a_server_ends_with_the_process_that_started_it(server_directory: Path) -> None:
+def test_a_server_ends_with_the_process_that_started_it(data: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from deploy.local.postgres import PostgresServer; "
         "server = PostgresServer(Path(sys.argv[1])); server.start(); print(*server.pids, flush=True); input()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, server_directory / "data"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", program, data], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as owner:
         assert owner.stdout
         pids = [int(word) for word in owner.stdout.readline().split()]

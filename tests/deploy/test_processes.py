@@ -13,7 +13,6 @@ INSTALLATION = Installation(
     ports=DEFAULT_PORTS,
     gateway_workers=2,
     spool=Path("/state/spool"),
-    metrics=Path("/state/metrics"),
 )
 
 
