@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.translators.error_object import ErrorObject, failure_of, load_object
+from gateway.translators.error_object import ErrorObject, failure_of, identifier, load_object
 from gateway.translators.retry_after import retry_after
 from gateway.translators.translator import Header
 from gateway.upstream_failure import Fault, UpstreamFailure
@@ -87,7 +87,7 @@ def _fault(status: int, error: ErrorObject, wait: float | None) -> Fault:
 
 def _payment_fault(error: ErrorObject, wait: float | None) -> Fault:
     """OpenRouter's 402 is curable only where its in-flight budget is full, or a wait is named."""
-    source = error.metadata.get("limit_source")
+    source = identifier(error.metadata.get("limit_source"))
     if source in INCURABLE_LIMIT_SOURCES:
         return Fault.ACCOUNT
     return Fault.RATE if wait is not None or source in CURABLE_LIMIT_SOURCES else Fault.ACCOUNT

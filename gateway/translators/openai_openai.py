@@ -17,7 +17,7 @@ OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
 class OpenAIToOpenAI:
     """The translator for every upstream that speaks OpenAI's chat completions."""
 
-    path = "/v1/chat/completions"
+    path = "/chat/completions"
 
     def __init__(self, max_tokens_parameter: str = "max_completion_tokens") -> None:
         """`max_tokens_parameter` is the limit's name at this upstream, used when the client sent none."""

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +47,7 @@ def test_f41_events_survive_a_stream_of_single_bytes() -> None:
 def test_no_partition_changes_the_events_of_any_bytes(stream: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
 
-    events = decoded(*(stream[start:end] for start, end in zip(edges, edges[1:], strict=False)))
+    events = decoded(*(stream[start:end] for start, end in pairwise(edges)))
 
     assert events == decoded(stream)
 
@@ -64,11 +66,14 @@ def test_an_event_is_complete_at_its_blank_line_and_not_a_byte_later(ending: byt
 def test_an_event_over_the_limit_is_refused_with_the_events_before_it(chunk_size: int) -> None:
     stream = b"data: small\n\n" + b"data: " + b"x" * 50 + b"\n\n"
     decoder = SSEDecoder(max_event_bytes=40)
-    events = []
+    events: list[ServerSentEvent] = []
 
     with pytest.raises(EventTooLarge, match="longer than 40 bytes") as caught:
-        for start in range(0, len(stream), chunk_size):
-            events += decoder.feed(stream[start : start + chunk_size])
+        events.extend(
+            event
+            for start in range(0, len(stream), chunk_size)
+            for event in decoder.feed(stream[start : start + chunk_size])
+        )
 
     assert events + caught.value.events == [ServerSentEvent(None, b"small")]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -72,7 +73,7 @@ def split_everywhere(stream: bytes) -> Iterable[tuple[bytes, ...]]:
 
 def cut(stream: bytes, positions: Iterable[int]) -> list[bytes]:
     edges = [0, *sorted(min(position, len(stream)) for position in positions), len(stream)]
-    return [stream[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [stream[start:end] for start, end in pairwise(edges)]
 
 
 def chat(**fields: Any) -> ChatRequest:
