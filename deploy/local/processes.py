@@ -16,6 +16,12 @@ SIMULATED_KEY = "sk-simulated-upstream"
 MODELS_FILE = Path(__file__).parent.parent / "models.toml"
 
 
+def given(environment: Mapping[str, str], name: str) -> str:
+    """A setting of the operator, from NAME or from the file that NAME_FILE names; empty when neither is set."""
+    file = environment.get(f"{name}_FILE")
+    return Path(file).read_text().strip() if file else environment.get(name, "")
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """A provider of models: real when its key is in the environment, simulated otherwise."""
@@ -25,7 +31,7 @@ class Upstream:
     url_variable: str
 
     def is_real(self, environment: Mapping[str, str]) -> bool:
-        return bool(environment.get(self.key_variable) or environment.get(self.key_variable + "_FILE"))
+        return bool(given(environment, self.key_variable))
 
 
 UPSTREAMS = (
@@ -57,13 +63,13 @@ class Installation:
 
 def our_processes(installation: Installation, environment: Mapping[str, str]) -> list[Process]:
     """`environment` is the operator's: what it sets beyond our own names is passed on to every process."""
-    shared = {
-        **environment,
-        "PYTHONUNBUFFERED": "1",
+    own = {
         "DATABASE_URL": installation.database_url,
         "REDIS_URL": installation.redis_url,
         "API_KEY_PEPPER": installation.pepper,
     }
+    files = {f"{name}_FILE" for name in own}  # Read by us already; a process refuses both forms at once.
+    shared = {name: value for name, value in environment.items() if name not in files} | own
     rows = [_metering(installation, shared), _gateway(installation, shared)]
     if any(not upstream.is_real(environment) for upstream in UPSTREAMS):
         rows.insert(0, _simulators(installation, environment))

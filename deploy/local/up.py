@@ -15,16 +15,17 @@ from pathlib import Path
 import asyncpg
 
 from core.migrations import ChangedMigration, migrate
-from core.settings import Secret
+from core.settings import Secret, SettingsError
 from deploy.local.errors import LocalError, StateError
 from deploy.local.ports import DEFAULT_PORTS, LOOPBACK, choose_ports
 from deploy.local.postgres import PostgresServer
-from deploy.local.processes import Installation, our_processes
+from deploy.local.processes import Installation, given, our_processes
 from deploy.local.service import Service, end_leftovers
 from deploy.local.state import StateDirectory, write_private
 from deploy.local.supervisor import ForcedStop, RestartPolicy, StopRequested, StopSignals, Supervisor
 from deploy.local.valkey import ValkeyServer
 from deploy.local.welcome import as_env_file, demo_environment, read_env_file, say, step, welcome
+from portal_api.errors import PortalError
 
 MEGABYTE = 1024 * 1024
 DISK_NEEDED = 300 * MEGABYTE
@@ -95,15 +96,15 @@ class Launch:
     def _install(self) -> Installation:
         self._end_leftovers()
         ports = self._choose_ports()
-        database_url = self._environment.get("DATABASE_URL") or self._start_postgres(ports)
-        redis_url = self._environment.get("REDIS_URL") or self._start_valkey(ports)
+        database_url = given(self._environment, "DATABASE_URL") or self._start_postgres(ports)
+        redis_url = given(self._environment, "REDIS_URL") or self._start_valkey(ports)
         self._state.remember_ports(ports)
         with step("schema", "migrations"):
             asyncio.run(_migrate(database_url))
         return Installation(
             database_url=database_url,
             redis_url=redis_url,
-            pepper=self._environment.get("API_KEY_PEPPER") or self._state.pepper(),
+            pepper=given(self._environment, "API_KEY_PEPPER") or self._state.pepper(),
             ports=ports,
             gateway_workers=self._options.gateway_workers,
             spool=self._state.spool,
@@ -139,9 +140,16 @@ class Launch:
         key = read_env_file(file.read_text()).get("OPENAI_API_KEY", "") if file.exists() else ""
         if not key or not _is_accepted(key, installation.ports["gateway"]):
             with step("demo account"):
-                key = create_key(installation)
+                key = _created(create_key, installation)
         write_private(file, as_env_file(demo_environment(installation, key)))
         return key
+
+
+def _created(create_key: CreateKey, installation: Installation) -> str:
+    try:
+        return create_key(installation)
+    except (PortalError, SettingsError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise StateError(f"The demo account cannot be created: {error}. `--no-demo` starts without one.") from error
 
 
 async def _migrate(url: str) -> None:

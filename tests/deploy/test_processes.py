@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.ports import DEFAULT_PORTS
-from deploy.local.processes import SIMULATED_KEY, Installation, our_processes
+from deploy.local.processes import SIMULATED_KEY, Installation, given, our_processes
 from deploy.local.service import Process
 
 INSTALLATION = Installation(
@@ -42,8 +42,9 @@ def test_a_key_makes_its_upstream_real_and_only_that_one() -> None:
     assert environment["ANTHROPIC_UPSTREAM_URL"] == "http://127.0.0.1:9092/anthropic"
 
 
-def test_with_both_keys_no_simulator_is_started() -> None:
-    keys = {"OPENAI_API_KEY": "sk-real", "ANTHROPIC_API_KEY_FILE": "/run/secrets/anthropic"}
+def test_with_both_keys_no_simulator_is_started(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-ant-real\n")
+    keys = {"OPENAI_API_KEY": "sk-real", "ANTHROPIC_API_KEY_FILE": str(tmp_path / "key")}
 
     assert [process.name for process in our_processes(INSTALLATION, keys)] == ["metering", "gateway"]
 
@@ -61,6 +62,14 @@ def test_the_operators_own_settings_reach_the_gateway(variable: str, value: str,
     environment = gateway({variable: value}).environment
 
     assert (environment[variable] == value) == kept
+
+
+def test_a_setting_in_a_file_is_read_once_and_not_passed_on_in_both_forms(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql://elsewhere\n")
+    environment = {"DATABASE_URL_FILE": str(tmp_path / "url")}
+
+    assert given(environment, "DATABASE_URL") == "postgresql://elsewhere"
+    assert "DATABASE_URL_FILE" not in gateway(environment).environment
 
 
 def test_simulators_are_not_told_any_secret_of_ours() -> None:
