@@ -9,7 +9,7 @@ The models file: which models a customer may ask for, which upstreams answer, an
     [models."gpt-5-mini"]
     context_tokens = 400_000
     max_output_tokens = 128_000
-    tokenizer = "o200k"
+    tokenizer = "openai"
     price = { input = "0.25", cache_read = "0.025", output = "2.00" }     # US dollars per 1M tokens
     targets = [{ provider = "openai", model = "gpt-5-mini" }]             # in the order in which they are tried
 
@@ -29,7 +29,7 @@ from core.settings import Secret
 __all__ = ["Model", "ModelsFile", "ModelsFileError", "Provider", "Target"]
 
 SCHEMAS = ("openai", "anthropic")
-TOKENIZERS = ("o200k", "claude", "claude-new", "bytes")
+TOKENIZERS = ("openai", "openai-mini", "claude", "claude-4")
 MAX_TOKENS_PARAMETERS = ("max_completion_tokens", "max_tokens")
 DEFAULT_OUTPUT_TOKENS = 16_384
 FIRST_BYTE_SECONDS, IDLE_SECONDS, TOTAL_SECONDS = 60.0, 60.0, 600.0
@@ -142,7 +142,7 @@ def _model(table: Table, name: str, providers: Mapping[str, Provider]) -> Model:
         context_tokens=table.number("context_tokens", least=1),
         max_output_tokens=most,
         default_output_tokens=min(most, table.number("default_output_tokens", DEFAULT_OUTPUT_TOKENS, least=1)),
-        tokenizer=table.choice("tokenizer", TOKENIZERS, "bytes"),
+        tokenizer=table.choice("tokenizer", TOKENIZERS, "claude"),
         price=price,
         weights=weights,
         capabilities=frozenset(table.list_of_texts("capabilities")),

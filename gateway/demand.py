@@ -11,7 +11,7 @@ __all__ = ["Demand"]
 FEWEST_OUTPUT_TOKENS = 16
 """Less than this is no answer worth paying the input for."""
 
-LIKELY_PERCENT = {"o200k": 49, "claude": 50, "claude-new": 52, "bytes": 25}
+LIKELY_PERCENT = {"openai": 49, "openai-mini": 49, "claude": 52, "claude-4": 50}
 """Of the bound by bytes, what ordinary English text comes to (measured; docs/decisions/0006-estimates.md)."""
 
 

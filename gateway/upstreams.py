@@ -1,5 +1,6 @@
 """A target as something that can be asked: its translator, its address, its credentials, its circuit."""
 
+import logging
 import time
 from collections.abc import Mapping
 from enum import StrEnum
@@ -15,9 +16,11 @@ from gateway.transport.client import Transport
 from gateway.transport.exchange import Exchange as UpstreamExchange
 from gateway.transport.head import header_line, request_head
 from gateway.transport.origin import Origin, Timeouts
-from gateway.upstream_failure import UpstreamFailure
+from gateway.upstream_failure import Fault, UpstreamFailure
 
 __all__ = ["AttemptOutcome", "Upstream"]
+
+log = logging.getLogger(__name__)
 
 ANTHROPIC_VERSION = b"2023-06-01"
 FORWARDED_HEADERS = (b"anthropic-beta", b"openai-beta")
@@ -82,12 +85,26 @@ class Upstream:
         metrics.ATTEMPTS.labels(self.target.provider.name, outcome.value).inc()
         now = time.monotonic()
         if failure is not None:
+            self._note(failure)
             self._circuit = self._breaker.failed(self._circuit, failure, now)
         elif outcome is AttemptOutcome.ABANDONED:
             self._circuit = self._breaker.abandoned(self._circuit, now)
         else:
             self._circuit = self._breaker.succeeded(self._circuit)
         self._gauge.set(self._circuit.state is not State.CLOSED)
+
+    def _note(self, failure: UpstreamFailure) -> None:
+        """What the client is not told, because it concerns us and not the request."""
+        if failure.fault is not Fault.REQUEST:
+            log.warning(
+                "upstream attempt failed",
+                extra={
+                    "target": self.target.name,
+                    "fault": failure.fault.value,
+                    "status": failure.status,
+                    "error": failure.message[:300],
+                },
+            )
 
 
 def _translator(provider: Provider) -> Translator:

@@ -2,7 +2,7 @@
 An HTTP/1.1 response from bytes, wherever they were split. No I/O.
 
 llhttp (in httptools) does the grammar and is strict: obs-fold, bare LF, NUL and other control bytes in header values,
-duplicate or signed lengths and length plus chunked are refused by it. This module adds what a client must decide.
+duplicate or signed lengths, length plus chunked and a change of protocol (101) are refused by it. This module adds what a client must decide.
 """
 
 import httptools
@@ -11,7 +11,6 @@ from gateway.transport.errors import MalformedResponse
 
 WATCHED = frozenset((b"content-encoding", b"transfer-encoding"))
 FRAMING = frozenset((b"content-length", b"transfer-encoding"))
-BODILESS = frozenset((204, 304))
 
 
 class ResponseParser:
@@ -78,7 +77,7 @@ class ResponseParser:
 
     def eof(self) -> bool:
         """The peer has closed. True if that is where the body ends: no length, not chunked."""
-        if self.headed and not self.complete and self._ends_with_connection():
+        if self.headed and not any(name in FRAMING for name, _ in self.headers):
             self.complete = True
         return self.complete
 
@@ -153,11 +152,8 @@ class ResponseParser:
             self._chunked = True
 
     def _skip(self, status: int) -> None:
-        if status < 100 or status == 101:
+        if status < 100:
             raise MalformedResponse(f"status {status}")
         self._interim = True
         self._chunked = False
         self.headers.clear()
-
-    def _ends_with_connection(self) -> bool:
-        return self.status not in BODILESS and not any(name in FRAMING for name, _ in self.headers)
