@@ -2,7 +2,8 @@
 An HTTP/1.1 response from bytes, wherever they were split. No I/O.
 
 llhttp (in httptools) does the grammar and is strict: obs-fold, bare LF, NUL and other control bytes in header values,
-duplicate or signed lengths, length plus chunked and a change of protocol (101) are refused by it. This module adds what a client must decide.
+duplicate or signed lengths, length plus chunked and a change of protocol (101) are refused by it. This module adds
+what a client must decide.
 """
 
 import httptools

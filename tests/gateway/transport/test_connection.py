@@ -31,7 +31,7 @@ from tests.gateway.transport.peer import (
 )
 from tests.gateway.transport.responses import GOOD, REFUSED
 
-WAIT = Timeouts(connect=5, first_byte=5, idle=5, total=10)
+WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 BRIEF = 0.15
 LONG_STREAM = STREAM_HEAD + b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
 
@@ -255,6 +255,31 @@ async def test_a_slow_reader_slows_the_upstream_down_and_loses_nothing() -> None
         assert held_back < 40
         assert received == 40 * 0x100000
         assert largest < MAX_UNDELIVERED_BYTES + 300_000
+
+
+async def test_only_what_is_undelivered_holds_the_upstream_back() -> None:
+    piece = b"20000\r\n" + b"x" * 0x20000 + b"\r\n"
+
+    async def stream(call: Call) -> None:
+        await call.request()
+        await call.send(STREAM_HEAD)
+        for _ in range(3):
+            await call.send(piece)
+            await asyncio.sleep(0.02)
+        await call.closed_by_client()
+
+    async with peer(stream) as upstream, transport() as client:
+        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        connection = exchange._connection
+        assert connection is not None
+        received = 0
+
+        while received < 3 * 0x20000:
+            received += len(await exchange.next_chunk())
+
+        assert connection.undelivered == 0
+        assert not connection.reading_paused
+        exchange.close()
 
 
 async def test_the_total_time_runs_on_while_the_reader_is_slow() -> None:

@@ -11,7 +11,7 @@ from gateway.transport.pool import PoolUse
 from tests.gateway.transport.peer import answer_always, peer, transport, until
 
 SIX, FOUR = socket.AF_INET6, socket.AF_INET
-WAIT = Timeouts(connect=5, first_byte=5, idle=5, total=10)
+WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 
 
 @pytest.mark.parametrize(

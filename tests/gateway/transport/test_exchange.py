@@ -18,7 +18,7 @@ from tests.gateway.transport.peer import (
     until,
 )
 
-WAIT = Timeouts(connect=5, first_byte=5, idle=5, total=10)
+WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 
 
 async def stream_without_end(call: Call) -> None:
@@ -28,7 +28,7 @@ async def stream_without_end(call: Call) -> None:
 
 
 async def test_status_headers_and_body_arrive() -> None:
-    answer = b"HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nX-Twice: 1\r\nx-twice: 2\r\nContent-Length: 2\r\n\r\nno"
+    answer = b"HTTP/1.1 429 Too Many\r\nRetry-After: 7 \t\r\nX-Twice: 1\r\nx-twice: 2\r\nContent-Length: 2\r\n\r\nno"
     async with peer(answer_with(answer)) as upstream, transport() as client:
         exchange = client.send(upstream.origin, upstream.head(), b"{}", WAIT)
 

@@ -14,7 +14,7 @@ from gateway.transport.origin import Timeouts
 from gateway.transport.pool import PoolUse
 from tests.gateway.transport.peer import STREAM_HEAD, Call, Peer, peer, transport, until
 
-WAIT = Timeouts(connect=5, first_byte=5, idle=5, total=10)
+WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 LOOPS = pytest.mark.parametrize(
     "loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
 )

@@ -22,7 +22,7 @@ from tests.gateway.transport.peer import (
     until,
 )
 
-WAIT = Timeouts(connect=5, first_byte=5, idle=5, total=10)
+WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 BRIEF = 0.1
 
 

@@ -21,7 +21,7 @@ from gateway.transport.origin import Origin, Timeouts
 from tests.gateway.transport.asgi_app import CHUNKS, LARGE
 from tests.gateway.transport.peer import transport
 
-WAIT = Timeouts(connect=5, first_byte=15, idle=15, total=30)
+WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 APP = "tests.gateway.transport.asgi_app:app"
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 NGINX_CONFIGURATION = """

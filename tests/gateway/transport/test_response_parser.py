@@ -100,6 +100,12 @@ def test_one_parser_reads_response_after_response() -> None:
         parser.reset()
 
 
+def test_the_headers_of_an_interim_response_are_not_those_of_the_final_one() -> None:
+    outcome = parse([b"HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"])
+
+    assert outcome.headers == [(b"content-length", b"0")]
+
+
 def test_the_headers_of_one_response_outlive_the_next() -> None:
     parser = ResponseParser(max_head_bytes=4096)
     parser.feed(b"HTTP/1.1 200 OK\r\nX-First: 1\r\ncontent-length: 0\r\n\r\n")

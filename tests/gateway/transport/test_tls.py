@@ -11,7 +11,7 @@ from gateway.transport.pool import PoolUse
 from gateway.transport.tls import verified_context
 from tests.gateway.transport.peer import OK, STREAM_HEAD, Call, answer_always, answer_with, peer, transport, until
 
-WAIT = Timeouts(connect=5, first_byte=5, idle=5, total=10)
+WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 EXTENSIONS = "subjectAltName=DNS:localhost,IP:127.0.0.1\n"
 
 
