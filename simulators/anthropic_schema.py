@@ -2,6 +2,7 @@
 The request body of Anthropic's messages, field by field. What one field alone cannot tell is in `anthropic_rules`.
 """
 
+from simulators.strict_schemas import KEYWORDS, SCHEMA
 from simulators.validation import (
     ANY_OBJECT,
     ANYTHING,
@@ -119,7 +120,11 @@ MESSAGE = Fields({"role": Text(), "content": Either(Text(), Items(BLOCK))})
 
 INPUT_SCHEMA = Fields(
     {"type": Choice("object")},
-    {"properties": optional(ANY_OBJECT), "required": optional(Items(Text()))},
+    {
+        **{name: spec for name, spec in KEYWORDS.optional.items() if name != "type"},
+        "properties": optional(Fields(extra=SCHEMA)),
+        "required": optional(Items(Text())),
+    },
     extra=ANYTHING,
 )
 CUSTOM_TOOL = Fields(
@@ -154,7 +159,9 @@ SERVER_TOOLS = (
     "web_fetch_20260209",
     "web_fetch_20260309",
     "web_fetch_20260318",
+    "tool_search_tool_bm25",
     "tool_search_tool_bm25_20251119",
+    "tool_search_tool_regex",
     "tool_search_tool_regex_20251119",
 )
 SERVER_TOOL = Fields({"type": Text()}, {"name": Text(), "cache_control": CACHE_CONTROL}, extra=ANYTHING)
@@ -181,7 +188,7 @@ THINKING = Tagged(
     },
     shown_in_path=True,
 )
-OUTPUT_FORMAT = Fields({"type": Choice("json_schema"), "schema": ANY_OBJECT})
+OUTPUT_FORMAT = Fields({"type": Choice("json_schema"), "schema": KEYWORDS})
 OUTPUT_CONFIG = Fields(
     optional={
         "effort": optional(Choice("low", "medium", "high", "xhigh", "max")),

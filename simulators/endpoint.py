@@ -78,7 +78,7 @@ class CompletionEndpoint:
         api_key = provider.authenticate(connection.headers)
         call.api_key_tail = api_key[-KEY_TAIL:]
         body = await read_json(connection, provider.max_body_bytes)
-        family = provider.check(body, connection.headers)
+        family = self._check(body, connection.headers)
         call.model, call.stream = body["model"], bool(body.get("stream"))
         prompt, points = provider.measure(body)
         script = self._faults.script(
@@ -95,6 +95,12 @@ class CompletionEndpoint:
             await connection.pause(script.first_byte_ms / 1000)
             raise scripted_error(script, script.status)
         await self._answer(connection, call, request, provider.reply(request, prompt, points, api_key))
+
+    def _check(self, body: Any, headers: dict[str, str]) -> Family:
+        try:
+            return self._provider.check(body, headers)
+        except RecursionError:
+            raise Refused(400, "The request body is nested too deeply.") from None
 
     async def _answer(self, connection: Connection, call: ServedCall, request: Request, reply: Reply) -> None:
         provider, script = self._provider, request.script

@@ -2,12 +2,15 @@
 `document` makes a JSON document that satisfies a JSON Schema: the arguments of a tool call, a structured answer.
 
 Pure and deterministic: the same schema and seed give the same document. It knows what language models' schemas use:
-type, enum, const, properties, required, items, anyOf/oneOf/allOf, $ref, ranges, lengths and formats; not `pattern`.
+type, enum, const, properties, required, items, anyOf/oneOf/allOf, $ref, ranges, lengths (up to a bound) and formats;
+not `pattern`.
 """
 
 from typing import Any
 
 DEEPEST = 12
+MOST_ITEMS = 100
+LONGEST_STRING = 10_000
 FORMATS = {
     "date": "2026-01-02",
     "date-time": "2026-01-02T03:04:05Z",
@@ -46,9 +49,9 @@ class _Maker:
             if "$ref" in schema:
                 schema = self._referenced(schema["$ref"])
             elif schema.get("allOf"):
-                schema = _merged(schema, [self._resolved(part, depth) for part in schema["allOf"]])
+                schema = _merged(schema, [self._resolved(part, depth) for part in schema["allOf"] if part])
             elif schema.get("anyOf") or schema.get("oneOf"):
-                options = schema.get("anyOf") or schema["oneOf"]
+                options = [one for one in schema.get("anyOf") or schema["oneOf"] if isinstance(one, dict)] or [{}]
                 # Deep down, a null or a plain value ends the recursion of a schema that refers to itself.
                 schema = next((one for one in options if depth > DEEPEST and one.get("type") == "null"), options[0])
             else:
@@ -58,7 +61,8 @@ class _Maker:
     def _referenced(self, reference: str) -> dict[str, Any]:
         found: Any = self._root
         for part in reference.removeprefix("#").strip("/").split("/"):
-            found = found.get(part.replace("~1", "/").replace("~0", "~"), {}) if part else found
+            if part and isinstance(found, dict):
+                found = found.get(part.replace("~1", "/").replace("~0", "~"))
         return found if isinstance(found, dict) else {}
 
     def _object(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
@@ -68,15 +72,16 @@ class _Maker:
         return {name: self.make(properties[name], depth + 1) for name in names} if depth < 3 * DEEPEST else {}
 
     def _array(self, schema: dict[str, Any], depth: int) -> list[Any]:
-        least = schema.get("minItems", 0)
+        least = min(schema.get("minItems", 0), MOST_ITEMS)
         wanted = least if depth > DEEPEST // 2 else max(least, min(2, schema.get("maxItems", 2)))
         prefix = [self.make(item, depth + 1) for item in schema.get("prefixItems", [])]
         return prefix + [self.make(schema.get("items", {}), depth + 1) for _ in range(wanted - len(prefix))]
 
     def _string(self, schema: dict[str, Any], depth: int) -> str:
         text = FORMATS.get(schema.get("format", "")) or STRINGS[(self._seed + depth) % len(STRINGS)]
-        if len(text) < schema.get("minLength", 0):
-            text = (text * schema["minLength"])[: schema["minLength"]]
+        shortest = min(schema.get("minLength", 0), LONGEST_STRING)
+        if len(text) < shortest:
+            text = (text * shortest)[:shortest]
         return text[: schema.get("maxLength", len(text))]
 
     def _integer(self, schema: dict[str, Any], depth: int) -> int:

@@ -47,7 +47,7 @@ ANTHROPIC = (
         re.compile(r"claude-opus-4(-[01])?(-2025\d+)?"), context=200_000, max_output=32_000, one_sampling_parameter=True
     ),
     Family(
-        re.compile(r"claude-(opus|sonnet|haiku|sim)-4-5(-.*)?"),
+        re.compile(r"claude-((opus|sonnet|haiku)-4-5|sim)(-.*)?"),
         context=200_000,
         max_output=64_000,
         one_sampling_parameter=True,

@@ -2,6 +2,7 @@
 The request body of OpenAI's chat completions, field by field. What one field alone cannot tell is in `openai_rules`.
 """
 
+from simulators.strict_schemas import KEYWORDS as SCHEMA_OBJECT
 from simulators.validation import (
     ANY_OBJECT,
     ANYTHING,
@@ -80,8 +81,9 @@ MESSAGE = Tagged(
 )
 
 FUNCTION = Fields(
-    {"name": FUNCTION_NAME}, {"description": Text(), "parameters": ANY_OBJECT, "strict": optional(Flag())}
+    {"name": FUNCTION_NAME}, {"description": Text(), "parameters": SCHEMA_OBJECT, "strict": optional(Flag())}
 )
+OLD_FUNCTION = Fields({"name": FUNCTION_NAME}, {"description": Text(), "parameters": SCHEMA_OBJECT})
 GRAMMAR = Fields({"definition": Text(), "syntax": Choice("lark", "regex")})
 CUSTOM_TOOL = Fields(
     {"name": FUNCTION_NAME},
@@ -113,7 +115,9 @@ TOOL_CHOICE = Either(
         }
     ),
 )
-JSON_SCHEMA = Fields({"name": FUNCTION_NAME}, {"description": Text(), "schema": ANY_OBJECT, "strict": optional(Flag())})
+JSON_SCHEMA = Fields(
+    {"name": FUNCTION_NAME}, {"description": Text(), "schema": SCHEMA_OBJECT, "strict": optional(Flag())}
+)
 RESPONSE_FORMAT = Tagged(
     {
         "text": Fields({"type": Text()}),
@@ -141,7 +145,9 @@ CHAT_REQUEST = Fields(
         "audio": optional(AUDIO),
         "frequency_penalty": optional(Number(-2, 2)),
         "function_call": Either(Choice("none", "auto"), NAMED),
-        "functions": Items(Fields({"name": FUNCTION_NAME}, {"description": Text(), "parameters": ANY_OBJECT}), 1, 128),
+        "functions": Items(
+            Fields({"name": FUNCTION_NAME}, {"description": Text(), "parameters": SCHEMA_OBJECT}), 1, 128
+        ),
         "logit_bias": optional(Fields(extra=Integer(-100, 100))),
         "logprobs": optional(Flag()),
         "max_completion_tokens": optional(Integer(1)),

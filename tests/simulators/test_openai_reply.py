@@ -116,6 +116,35 @@ def test_a_forced_tool_is_called_and_its_answer_accepted(openai: OpenAI, upstrea
     assert answer.choices[0].message.content
 
 
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        ({"type": "function", "function": {"name": "get_weather"}}, "stop"),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}}, "tool_calls"),
+        ("required", "tool_calls"),
+        ("none", "stop"),
+    ],
+)
+def test_a_tool_that_is_forced_by_name_ends_with_stop(
+    openai: OpenAI, upstream: SimulatedUpstream, choice: Any, reason: str
+) -> None:
+    answer = openai.chat.completions.create(model="gpt-4o", messages=user("x"), tools=[WEATHER], tool_choice=choice)
+
+    assert bool(answer.choices[0].message.tool_calls) == (choice != "none")
+    assert answer.choices[0].finish_reason == reason
+
+
+def test_a_custom_tool_gets_text(openai: OpenAI, upstream: SimulatedUpstream) -> None:
+    tool: Any = {"type": "custom", "custom": {"name": "run"}}
+
+    answer = openai.chat.completions.create(model="gpt-4o", messages=user("x"), tools=[tool], tool_choice="required")
+
+    assert answer.choices[0].message.tool_calls is not None
+    call = answer.choices[0].message.tool_calls[0]
+    assert call.type == "custom"
+    assert len(call.custom.input.split()) == 4
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_structured_output_satisfies_its_schema(openai: OpenAI, upstream: SimulatedUpstream, stream: bool) -> None:
     if stream:
