@@ -27,6 +27,8 @@ Headers = list[tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+STALLED_CLIENT_SECONDS = 60.0
+
 
 class ClientGone(Exception):
     """The client has hung up; nobody will read an answer."""
@@ -37,6 +39,13 @@ class ClientConnection(Protocol):
 
     on_hang_up: Callable[[], None] | None
     hung_up: bool
+
+    @property
+    def blocked(self) -> bool:
+        """The client reads more slowly than the answer comes."""
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until the client has read what was written; hang up on one that reads nothing for `seconds`."""
 
     def whole_body(self, cycle: Any) -> bytes | None:
         """The body of the request `cycle`, if all of it has arrived. In that usual case nobody has to wait for it."""
@@ -98,6 +107,8 @@ class Exchange:
 
     async def send(self, chunk: bytes, *, more: bool = True) -> None:
         """Waits while the client's connection is full. Raises ClientGone."""
+        if self._connection.blocked:
+            await self._connection.drain(STALLED_CLIENT_SECONDS)
         if self._connection.hung_up:
             raise ClientGone
         await self._send({"type": "http.response.body", "body": chunk, "more_body": more})

@@ -119,7 +119,7 @@ class Failover:
         )
         reservation.dispatch(upstream.target)
         sent_at = time.monotonic()
-        exchange = upstream.send(self._transport, body, reservation.event_id, reservation.attempt, client.headers)
+        exchange = upstream.send(self._transport, body, reservation.event_id, client.headers, stream=chat.stream)
         self._hang_ups.watch(client, exchange)
         outcome, failure = AttemptOutcome.ABANDONED, None
         try:

@@ -187,6 +187,9 @@ class _Connection(asyncio.Protocol):
                     continue
                 if isinstance(reply, hiredis.ReplyError):
                     future.set_exception(RedisReplyError(str(reply)))
+                    if str(reply).startswith("NOSCRIPT"):  # Somebody flushed them: a new connection loads them.
+                        self.close("the scripts are gone")
+                        return
                 else:
                     future.set_result(reply)
         except (hiredis.ProtocolError, IndexError) as error:

@@ -15,7 +15,7 @@ import orjson
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-__all__ = ["ClientProtocol", "GatewayServer"]
+__all__ = ["IDLE_SECONDS", "ClientProtocol", "GatewayServer"]
 
 MAX_HEAD_BYTES = 65_536
 HEAD_SECONDS = 10.0
@@ -72,6 +72,18 @@ class ClientProtocol(HttpToolsProtocol):
         callback, self.on_hang_up = self.on_hang_up, None
         if callback is not None:
             callback()
+
+    @property
+    def blocked(self) -> bool:
+        return self.flow.write_paused and not self.hung_up
+
+    async def drain(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.flow.drain()
+        except TimeoutError:
+            self.transport.abort()
+            self.hung_up = True  # connection_lost comes with the loop's next turn.
 
     def whole_body(self, cycle: RequestResponseCycle) -> bytes | None:
         return None if cycle.more_body else bytes(cycle.body)

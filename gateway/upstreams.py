@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from uuid import UUID
 
@@ -49,12 +50,14 @@ class Upstream:
         self._head = request_head(
             "POST", prefix + self.translator.path, self._origin.authority, _headers(target.provider)
         )
-        self._timeouts = Timeouts(
+        self._streaming = Timeouts(
             connect=connect_seconds,
             first_byte=target.first_byte_seconds,
             idle=target.idle_seconds,
             total=target.total_seconds,
         )
+        # An answer that is not streamed sends its head when all of it is written: minutes, for a long one.
+        self._whole = replace(self._streaming, first_byte=target.total_seconds)
         self._gauge = metrics.CIRCUITS_OPEN.labels(target.name)
 
     @property
@@ -68,7 +71,7 @@ class Upstream:
         return max(0.0, self._circuit.open_until - time.monotonic())
 
     def send(
-        self, transport: Transport, body: bytes, event_id: UUID, attempt: int, client: Mapping[bytes, bytes]
+        self, transport: Transport, body: bytes, event_id: UUID, client: Mapping[bytes, bytes], *, stream: bool
     ) -> UpstreamExchange:
         """Start a request. `x-client-request-id` names our event, so that both sides' records can be compared."""
         head = b"%bx-client-request-id: %b\r\n" % (self._head, str(event_id).encode())
@@ -77,7 +80,7 @@ class Upstream:
                 head += header_line(name, client[name])
         self._circuit = self._breaker.probed(self._circuit, time.monotonic())
         self.open_requests += 1
-        return transport.send(self._origin, head, body, self._timeouts)
+        return transport.send(self._origin, head, body, self._streaming if stream else self._whole)
 
     def ended(self, outcome: AttemptOutcome, failure: UpstreamFailure | None = None) -> None:
         """An attempt is over; called once for each `send`."""

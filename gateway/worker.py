@@ -12,7 +12,7 @@ import uvicorn
 from gateway import metrics
 from gateway.app import Gateway, open_gateway
 from gateway.operations import operations
-from gateway.server import ClientProtocol, GatewayServer
+from gateway.server import IDLE_SECONDS, ClientProtocol, GatewayServer
 from gateway.settings import GatewaySettings
 
 __all__ = ["serve"]
@@ -43,6 +43,7 @@ async def serve(
                 access_log=False,
                 server_header=False,
                 log_config=None,
+                timeout_keep_alive=IDLE_SECONDS,
                 timeout_graceful_shutdown=round(settings.gateway_shutdown_seconds) or 1,
             ),
             delay=settings.gateway_shutdown_delay_seconds,
