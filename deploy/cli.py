@@ -8,6 +8,7 @@ import click
 
 from deploy.commands.accounts import accounts
 from deploy.commands.keys import keys
+from deploy.commands.ledger import counters, dead_letters, reconcile
 from deploy.commands.models import models
 from deploy.commands.processes import gateway, metering, migrate_schema, simulators
 from deploy.commands.up import up
@@ -30,5 +31,11 @@ def main() -> None:
     """
 
 
-for command in (up, accounts, keys, usage, models, migrate_schema, gateway, metering, simulators):
+COMMANDS = (
+    *(up, accounts, keys, usage, models),
+    *(reconcile, counters, dead_letters),
+    *(migrate_schema, gateway, metering, simulators),
+)
+
+for command in COMMANDS:
     main.add_command(command)
