@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import logging
 import os
+import resource
 import socket
 import sys
 from pathlib import Path
@@ -56,8 +57,15 @@ def main() -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
+    _allow_many_connections()
     listener = _listen(arguments.host, arguments.port)
     Server(config).run([listener])
+
+
+def _allow_many_connections() -> None:
+    """Thousands of open streams need more file descriptors than the usual soft limit of 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -7,6 +7,7 @@ One HTTP exchange with its socket in reach: `Connection` can do what a broken pr
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 from typing import Any, cast
 
 from starlette.types import Receive, Scope, Send
@@ -106,6 +107,7 @@ class Connection:
 
     async def closed(self) -> None:
         """Wait until the server has noticed that the connection is closed, so that it does not answer for us."""
-        async with asyncio.timeout(FAREWELL_SECONDS):
-            while (await self._receive())["type"] != "http.disconnect":
-                continue
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                while (await self._receive())["type"] != "http.disconnect":
+                    continue

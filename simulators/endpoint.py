@@ -90,7 +90,7 @@ class CompletionEndpoint:
                 "client_request_id": call.client_request_id or "",
             },
         )
-        request = Request(body, family, script, call.upstream_request_id, int(time.time()))
+        request = Request(body, family, script, int(time.time()))
         if script.status is not None:
             await connection.pause(script.first_byte_ms / 1000)
             raise scripted_error(script, script.status)

@@ -39,21 +39,21 @@ class OpenAIReply:
         """Role chunks, content chunks of all choices in turn, finish chunks, usage chunk, [DONE]."""
         include_usage = bool((self._request.body.get("stream_options") or {}).get("include_usage"))
         envelope = self._envelope("chat.completion.chunk")
-        if include_usage:
-            envelope["usage"] = None
+        # After `choices`, where the provider has it: whoever looks for usage without parsing meets this null first.
+        tail = {"usage": None} if include_usage else {}
         for index, answer in enumerate(self._answers):
             delta = {"role": "assistant", "content": None if answer.calls and not answer.words else "", "refusal": None}
             reasoning = self.usage.reasoning_tokens if index == 0 else 0
-            yield Frame(_chunk(envelope, index, delta), reasoning_tokens=reasoning)
+            yield Frame(_chunk(envelope, tail, index, delta), reasoning_tokens=reasoning)
         deltas = [list(self._deltas(index, answer)) for index, answer in enumerate(self._answers)]
         for step in zip_longest(*deltas):
             for index, part in enumerate(step):
                 if part is not None:
                     delta, tokens = part
                     logprobs = self._logprobs(tokens) if "content" in delta else None
-                    yield Frame(_chunk(envelope, index, delta, logprobs), output_tokens=len(tokens), content=True)
+                    yield Frame(_chunk(envelope, tail, index, delta, logprobs), output_tokens=len(tokens), content=True)
         for index, answer in enumerate(self._answers):
-            yield Frame(_chunk(envelope, index, {}, finish=self._finish_reason(answer)), closing=True)
+            yield Frame(_chunk(envelope, tail, index, {}, finish=self._finish_reason(answer)), closing=True)
         if include_usage and self._reports_usage:
             yield Frame(_event({**envelope, "choices": [], "usage": self._usage()}), closing=True)
         yield Frame(DONE, closing=True, last=True)
@@ -144,13 +144,14 @@ class OpenAIReply:
 
 def _chunk(
     envelope: dict[str, Any],
+    tail: dict[str, Any],
     index: int,
     delta: dict[str, Any],
     logprobs: dict[str, Any] | None = None,
     finish: str | None = None,
 ) -> bytes:
     choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-    return _event({**envelope, "choices": [choice]})
+    return _event({**envelope, "choices": [choice], **tail})
 
 
 def _event(chunk: dict[str, Any]) -> bytes:

@@ -20,7 +20,6 @@ class Prompt:
 
     def __init__(self, model: str) -> None:
         self.bytes = 0
-        self.images = 0
         self.last_user_text = ""
         self._digest = hashlib.sha256(model.encode())
 
@@ -51,7 +50,6 @@ class Prompt:
         self.add_text(orjson.dumps(value).decode())
 
     def add_image(self, source: Any) -> None:
-        self.images += 1
         self.bytes += BYTES_OF_AN_IMAGE
         self._digest.update(b"\1" + orjson.dumps(source))
 

@@ -37,7 +37,6 @@ class Request:
     body: dict[str, Any]
     family: Family
     script: Script
-    request_id: str
     created: int
 
     @property

@@ -91,7 +91,7 @@ def served(name: str, body: Any) -> bytes:
     one = provider(name)
     family = one.check(body, HEADERS)
     prompt, points = one.measure(body)
-    reply = one.reply(Request(body, family, write_script({}), "req", 0), prompt, points, "key")
+    reply = one.reply(Request(body, family, write_script({}), 0), prompt, points, "key")
     return reply.whole() + b"".join(frame.data for frame in reply.frames())
 
 

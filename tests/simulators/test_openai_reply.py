@@ -73,6 +73,17 @@ def test_a_stream_says_what_the_whole_answer_says(openai: OpenAI, upstream: Simu
     assert chunks[-1].usage == whole.usage
 
 
+def test_text_survives_whatever_it_holds(openai: OpenAI, upstream: SimulatedUpstream) -> None:
+    text = "data: [DONE] 'usage': {} \u2028 h\u00e9llo \U0001f600 \\n end"
+    messages = user(f'[[sim text="{text}"]]')
+
+    chunks = openai.chat.completions.create(model="gpt-4o", messages=messages, stream=True)
+    whole = openai.chat.completions.create(model="gpt-4o", messages=messages)
+
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.choices[0].message.content
+    assert whole.choices[0].message.content == text.replace("\\\\", "\\")
+
+
 def test_usage_is_not_streamed_unless_asked_for(openai: OpenAI, upstream: SimulatedUpstream) -> None:
     with openai.chat.completions.with_streaming_response.create(
         model="gpt-4o", messages=user("hello"), stream=True
@@ -80,6 +91,7 @@ def test_usage_is_not_streamed_unless_asked_for(openai: OpenAI, upstream: Simula
         body = answer.read()
 
     assert b'"usage"' not in body
+    assert b'"finish_reason":null}]}\n\n' in body
     assert body.endswith(b"data: [DONE]\n\n")
 
 
