@@ -1,4 +1,4 @@
-"""One process each, for deployments that start them apart: `poindexter gateway`, `metering`, `simulators`, `migrate`."""
+"""`poindexter gateway`, `metering`, `simulators`, `migrate`: one process each, to be started apart."""
 
 import asyncio
 import os
