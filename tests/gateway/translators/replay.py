@@ -45,7 +45,9 @@ class Outcome:
 
     @property
     def done(self) -> bool:
-        return self.body.endswith(b"data: [DONE]\n\n")
+        """The last event is [DONE]."""
+        events = SSEDecoder().feed(self.body)
+        return bool(events) and events[-1].data.startswith(b"[DONE]")
 
 
 def play(new_stream: NewStream, *chunks: bytes, ends: bool = True) -> Outcome:

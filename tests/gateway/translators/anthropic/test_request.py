@@ -76,6 +76,7 @@ PARAMETERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"n": 1, "logprobs": False, "top_logprobs": 0, "logit_bias": {}, "modalities": ["text"]}, {}),
     ({"presence_penalty": 0, "frequency_penalty": 0.0, "verbosity": "medium"}, {}),
     ({"seed": 7, "store": True, "prompt_cache_key": "k", "prediction": {"type": "content", "content": "x"}}, {}),
+    ({"prompt_cache_options": {"mode": "auto"}, "prompt_cache_retention": "24h"}, {}),
     ({"response_format": {"type": "text"}}, {}),
     (
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
