@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 TRANSPORT = "simulators.transport"
 LONGEST_STALL_SECONDS = 3600.0
 BODY_TIMEOUT_SECONDS = 60.0
+SHORT_PAUSE_SECONDS = 0.05
 FAREWELL_SECONDS = 5.0
 
 
@@ -59,14 +60,13 @@ class Connection:
 
     async def pause(self, seconds: float) -> None:
         """Wait, unless the client leaves meanwhile. Even no wait lets the loop notice that it left."""
-        if seconds > 0:
-            try:
-                message = await asyncio.wait_for(self._receive(), seconds)
-            except TimeoutError:
-                return
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-        await asyncio.sleep(0)
+        if seconds > SHORT_PAUSE_SECONDS:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._receive()
+        else:
+            # Between chunks, where there are many: a plain timer costs a third, and who left is noticed at its end.
+            await asyncio.sleep(seconds)
         if self._transport.is_closing():
             raise ClientGone
 
