@@ -1,0 +1,206 @@
+"""
+What gateways share, for tests: a database, a Redis, simulated providers, a models file, customers and their usage.
+
+    def test_something(installation: Installation) -> None:
+        gateway = installation.start_gateway()
+        customer = installation.customer(cap=1_000_000)
+        ...
+        [booked] = installation.wait_events(customer, 1)
+        installation.assert_nothing_held()
+
+No metering process runs: every usage event stays on the stream, where `events` reads it. The methods are synchronous,
+also for `async def` tests: each takes a few milliseconds, `customer` some fifty.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+
+from core.principal import AccountId, KeyId
+from core.redis_keys import ShardKeys, shards
+from core.settings import Secret
+from core.usage_event import UsageEvent
+from deploy.office import Office, OfficeSettings, open_office
+from portal_api.api_keys import KeyLimits
+from tests.running_gateway import RunningGateway
+
+PEPPER = "1:" + "5a" * 32
+SHARDS = 4
+PATIENCE_SECONDS = 10.0
+POLL_SECONDS = 0.01
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    account_id: AccountId
+    key_id: KeyId
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """One entry of the usage stream. `charged` and `waived` are nano-dollars."""
+
+    event: UsageEvent
+    charged: int
+    waived: int
+
+
+class Installation:
+    def __init__(self, directory: Path, *, database_url: str, redis_url: str, models: str) -> None:
+        self.directory = directory
+        self.database_url = database_url
+        self.redis_url = redis_url
+        self.spool_directory = directory / "spool"
+        self.models_file = directory / "models.toml"
+        self.models_file.write_text(models)
+        self.redis = redis.Redis.from_url(redis_url, socket_timeout=5, socket_connect_timeout=5)
+        self._gateways: list[RunningGateway] = []
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": self.redis_url,
+            "REDIS_SHARDS": str(SHARDS),
+            "API_KEY_PEPPER": PEPPER,
+            "GATEWAY_MODELS_FILE": str(self.models_file),
+            "GATEWAY_SPOOL_DIRECTORY": str(self.spool_directory),
+        }
+
+    def start_gateway(
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        workers: int = 1,
+        redis: bool = True,
+        preexec: Callable[[], None] | None = None,
+    ) -> RunningGateway:
+        log = self.directory / f"gateway-{len(self._gateways)}.log"
+        gateway = RunningGateway.start(
+            {**self.settings, **(settings or {})}, log, workers=workers, redis=redis, preexec=preexec
+        )
+        self._gateways.append(gateway)
+        return gateway
+
+    def customer(
+        self, *, plan: str = "pro", cap: int | None = None, key: KeyLimits | None = None, **account: int | None
+    ) -> Customer:
+        """A new account with one key. `account` sets columns of its row, None for no limit at all:
+        requests_per_minute, tokens_per_minute, concurrent_requests, cap_nano_usd."""
+
+        async def create(office: Office) -> Customer:
+            made = await office.accounts.create("a customer", plan, cap_nano_usd=cap)
+            if account:
+                columns = ", ".join(f"{name} = ${number}" for number, name in enumerate(account, 2))
+                statement = f"UPDATE accounts SET {columns}, revision = revision + 1 WHERE account_id = $1"  # noqa: S608
+                await office.pool.execute(statement, made.account_id, *account.values())
+                await office.publication.account(made.account_id)
+            created = await office.api_keys.create(made.account_id, "a key", key)
+            return Customer(made.account_id, created.summary.key_id, created.key.text)
+
+        return self.at_the_office(create)
+
+    def another_key(self, customer: Customer, key: KeyLimits | None = None) -> Customer:
+        async def create(office: Office) -> Customer:
+            created = await office.api_keys.create(customer.account_id, "another key", key)
+            return Customer(customer.account_id, created.summary.key_id, created.key.text)
+
+        return self.at_the_office(create)
+
+    def at_the_office(self, work: Callable[[Office], Coroutine[Any, Any, Result]]) -> Result:
+        """Do something with the portal's services, on a loop of its own."""
+
+        async def run() -> Result:
+            async with self.office() as office:
+                return await work(office)
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, run()).result()
+
+    @asynccontextmanager
+    async def office(self) -> AsyncIterator[Office]:
+        settings = OfficeSettings(
+            database_url=Secret(self.database_url),
+            redis_url=Secret(self.redis_url),
+            redis_shards=SHARDS,
+            api_key_pepper=Secret(PEPPER),
+        )
+        async with open_office(settings) as office:
+            yield office
+
+    def keys_of(self, customer: Customer) -> ShardKeys:
+        return ShardKeys.of(customer.account_id, SHARDS)
+
+    def account_counters(self, customer: Customer) -> dict[str, str]:
+        return self._counters(self.keys_of(customer).account(customer.account_id))
+
+    def key_counters(self, customer: Customer) -> dict[str, str]:
+        return self._counters(self.keys_of(customer).key(customer.key_id))
+
+    def spent(self, customer: Customer) -> int:
+        """Nano-dollars of the account: pending and in the ledger, of every period."""
+        counters = self.account_counters(customer).items()
+        return sum(int(value) for name, value in counters if name.startswith(("pending:", "ledger:")))
+
+    def events(self, customer: Customer) -> list[Booked]:
+        """The account's usage events, oldest first."""
+        entries: Any = self.redis.xrange(self.keys_of(customer).usage_stream)
+        booked = [Booked(UsageEvent.decode(f[b"e"]), int(f[b"c"]), int(f[b"w"])) for _, f in entries]
+        return [entry for entry in booked if entry.event.account_id == customer.account_id]
+
+    def wait_events(self, customer: Customer, count: int, *, seconds: float = PATIENCE_SECONDS) -> list[Booked]:
+        """The account's events as soon as there are `count`, each of another request. More are a failure."""
+        eventually(lambda: len(self.events(customer)) >= count, f"{count} usage events", seconds=seconds)
+        events = self.events(customer)
+        assert len({entry.event.event_id for entry in events}) == len(events) == count
+        return events
+
+    def held(self) -> list[str]:
+        """What is still reserved, in words."""
+        found = [f"{shard.tag} has leases" for shard in shards(SHARDS) if self.redis.zcard(shard.leases)]
+        found += [name.decode() for name in self.redis.scan_iter("*:reservation:*", count=10_000)]
+        for kind in ("account", "key"):
+            for scope in self.redis.scan_iter("{s*}:" + kind + ":*", count=10_000):
+                counters = self._counters(scope.decode())
+                held = {name: counters.get(name, "0") for name in ("reserved", "in_flight")}
+                found += [f"{scope.decode()} {held}"] if set(held.values()) != {"0"} else []
+        return found
+
+    def assert_nothing_held(self) -> None:
+        """Every reservation has ended: nothing reserved, nothing in flight, no reservation's key, no lease."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (held := self.held()) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        assert held == []
+
+    def close(self) -> None:
+        for gateway in self._gateways:
+            if gateway.process.poll() is None:
+                gateway.kill()
+        self.redis.close()
+
+    def _counters(self, scope: str) -> dict[str, str]:
+        stored: Any = self.redis.hgetall(scope)
+        return {name.decode(): value.decode() for name, value in stored.items()}
+
+
+def eventually(condition: Callable[[], bool], what: str, *, seconds: float = PATIENCE_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"no {what} within {seconds:g} s")
+        time.sleep(POLL_SECONDS)
