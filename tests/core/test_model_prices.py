@@ -1,0 +1,54 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.model_prices import DEFAULT_WEIGHTS, TokenPrices, TokenWeights
+from core.token_usage import CLASSES, TokenUsage
+
+COUNTS = st.tuples(*[st.integers(0, 10**7)] * len(CLASSES))
+PRICES = st.tuples(*[st.integers(0, 10**9)] * len(CLASSES))
+
+
+@pytest.mark.parametrize("token_class", CLASSES)
+@pytest.mark.parametrize("price", [0, 1, 75, 999_999_999])
+def test_ten_thousand_calls_of_one_token_cost_ten_thousand_times_the_token(token_class: str, price: int) -> None:
+    prices = TokenPrices(**{name: price if name == token_class else 7 for name in CLASSES})
+
+    total = sum(prices.cost(TokenUsage(**{token_class: 1})) for _ in range(10_000))
+
+    assert total == 10_000 * price
+
+
+@given(PRICES, COUNTS)
+def test_a_cost_is_the_sum_over_the_classes(prices: tuple[int, ...], counts: tuple[int, ...]) -> None:
+    cost = TokenPrices(*prices).cost(TokenUsage(*counts))
+
+    assert cost == sum(price * count for price, count in zip(prices, counts, strict=True))
+
+
+@given(PRICES, COUNTS, COUNTS)
+def test_two_answers_cost_what_one_answer_of_both_costs(
+    prices: tuple[int, ...], first: tuple[int, ...], second: tuple[int, ...]
+) -> None:
+    table = TokenPrices(*prices)
+    both = TokenUsage(*(one + other for one, other in zip(first, second, strict=True)))
+
+    assert table.cost(TokenUsage(*first)) + table.cost(TokenUsage(*second)) == table.cost(both)
+
+
+@given(PRICES, COUNTS)
+def test_the_dearest_prices_bound_every_split_of_the_tokens(prices: tuple[int, ...], counts: tuple[int, ...]) -> None:
+    table, usage = TokenPrices(*prices), TokenUsage(*counts)
+
+    bound = usage.prompt * table.dearest_input + usage.completion * table.dearest_output
+
+    assert table.cost(usage) <= bound
+
+
+def test_the_default_weights_are_those_of_the_product() -> None:
+    assert DEFAULT_WEIGHTS.scaled(1000) == (1000, 100, 1250, 2000, 1000, 1000)
+
+
+@pytest.mark.parametrize(("weight", "scaled"), [(0, (0,) * 6), (500, (500, 50, 625, 1000, 500, 500))])
+def test_a_models_weight_scales_every_class(weight: int, scaled: tuple[int, ...]) -> None:
+    assert TokenWeights().scaled(weight) == scaled
