@@ -145,7 +145,10 @@ def read_fields(wire: bytes) -> dict[str, Any]:
     from UsageEvent objects. Raises MalformedEvent."""
     try:
         fields = orjson.loads(wire)
-        READERS[fields["v"]](fields)
+        version = fields["v"]
+        if type(version) is not int:  # True and 1.0 would be found under 1.
+            raise MalformedEvent("the version is no whole number")
+        READERS[version](fields)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, MalformedEvent):
             raise
@@ -200,7 +203,10 @@ def _require_texts(texts: tuple[Any, ...]) -> None:
 
 @lru_cache(maxsize=1024)
 def _date(text: str) -> date:
-    return date.fromisoformat(text)
+    day = date.fromisoformat(text)
+    if day.isoformat() != text:  # "20261101" would be the same month to Postgres and another field to Redis.
+        raise MalformedEvent("the period is not written as YYYY-MM-DD")
+    return day
 
 
 @lru_cache(maxsize=1024)
