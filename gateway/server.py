@@ -8,6 +8,7 @@ The HTTP server: uvicorn on httptools, with what a public gateway needs on top.
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +22,8 @@ MAX_HEAD_BYTES = 65_536
 HEAD_SECONDS = 10.0
 IDLE_SECONDS = 75
 """Longer than the usual 60 seconds of load balancers: the side that sends next must not find the connection closed."""
+
+LAST_WORDS_SECONDS = 5.0
 
 REFUSED_HEADS = {
     400: ("invalid_http", "This is not a valid HTTP/1.1 request."),
@@ -137,6 +140,12 @@ class GatewayServer(uvicorn.Server):
         if self._closing_at is not None and asyncio.get_running_loop().time() >= self._closing_at:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn cancels what outlives its patience and leaves at once; what those requests still write is money."""
+        await super().shutdown(sockets)
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=LAST_WORDS_SECONDS)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
