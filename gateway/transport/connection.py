@@ -94,8 +94,6 @@ class Connection(asyncio.Protocol):
             return
         parser.reset()
         self.undelivered = 0
-        if self.reading_paused:
-            self.resume_reading()
         self._reused = True
         self._last_activity = self._now()
         self._pool.give_back(self)
@@ -125,8 +123,9 @@ class Connection(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         self.reading_paused = False
-        self._last_activity = self._now()  # The pause was ours, not the upstream's.
         if not self.closed and self._transport is not None:
+            self._last_activity = self._now()  # The pause was ours, not the upstream's.
+            self._watch()
             self._transport.resume_reading()
 
     # asyncio.Protocol
@@ -158,9 +157,7 @@ class Connection(asyncio.Protocol):
         exchange.wake()
 
     def eof_received(self) -> None:
-        self._pool.forget(self)
-        if self._transport is not None:
-            self._transport.abort()  # A plain close would first flush our request to a peer that has gone.
+        self.abort()  # Left to itself, the loop would first flush our request to a peer that has gone.
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -171,8 +168,7 @@ class Connection(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             self._pool.lost(self)
-        elif self._went_stale(exchange):
-            exchange.redialled = True
+        elif self._went_stale():
             exchange.attach(None)
             self._pool.lost(self, redial=exchange)
         else:
@@ -220,16 +216,16 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _is_clean(self, parser: ResponseParser) -> bool:
-        return parser.complete and parser.reusable and self._unsent is None and not self._writing_paused
+        sent = self._unsent is None and not self._writing_paused
+        return parser.complete and parser.reusable and sent and not self.reading_paused
 
-    def _went_stale(self, exchange: Exchange) -> bool:
-        """Closed by the peer as idle while our request was on its way: it saw nothing, so once more is safe."""
-        return (
-            self._reused
-            and self._parser.untouched
-            and not exchange.redialled
-            and self._now() - self._last_activity < STALE_SECONDS
-        )
+    def _went_stale(self) -> bool:
+        """
+        Closed by the peer as idle while our request was on its way: it saw nothing, so once more is safe.
+
+        Only once: the second attempt gets a fresh connection, which cannot be stale.
+        """
+        return self._reused and self._parser.untouched and self._now() - self._last_activity < STALE_SECONDS
 
     def _end_by_peer(self, exchange: Exchange, exc: Exception | None) -> None:
         parser = self._parser

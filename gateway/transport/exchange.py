@@ -30,7 +30,6 @@ class Exchange:
         "head_bytes",
         "headed",
         "headers",
-        "redialled",
         "status",
         "timeouts",
     )
@@ -45,7 +44,6 @@ class Exchange:
         self.body = body
         self.timeouts = timeouts
         self.expires_at = loop.time() + timeouts.total
-        self.redialled = False
         self._pool = pool
         self._loop = loop
         self._connection: Connection | None = None

@@ -90,7 +90,7 @@ class OriginPool:
             self._idle.remove(connection)
 
     def lost(self, connection: Connection, *, redial: Exchange | None = None) -> None:
-        """The connection is closed; `redial` is the exchange that needs a fresh one in its place."""
+        """The connection is closed; `redial` is the exchange that gets a fresh one in the place that is free now."""
         self.forget(connection)
         self._connections.discard(connection)
         if redial is not None:
@@ -124,6 +124,7 @@ class OriginPool:
         except TransportError as failure:
             exchange.fail(failure)
             return
+        del self._connecting[exchange]
         self._connections.add(connection)
         connection.start(exchange)
 

@@ -1,10 +1,11 @@
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 
 from gateway.transport.client import Transport
-from gateway.transport.connection import MAX_UNDELIVERED_BYTES, STALE_SECONDS
+from gateway.transport.connection import MAX_UNDELIVERED_BYTES, STALE_SECONDS, Connection
 from gateway.transport.errors import (
     ConnectionLost,
     FirstByteTimeout,
@@ -257,6 +258,90 @@ async def test_a_slow_reader_slows_the_upstream_down_and_loses_nothing() -> None
         assert largest < MAX_UNDELIVERED_BYTES + 300_000
 
 
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_the_idle_time_starts_again_after_a_pause_of_ours(goes_on: bool) -> None:
+    resumed = asyncio.Event()
+
+    async def stream(call: Call) -> None:
+        await call.request()
+        await call.send(STREAM_HEAD + b"50000\r\n" + b"x" * 0x50000 + b"\r\n")
+        await resumed.wait()
+        if goes_on:
+            await asyncio.sleep(BRIEF / 3)
+            await call.send(b"0\r\n\r\n")
+        await call.closed_by_client()
+
+    async with peer(stream) as upstream, transport() as client:
+        exchange = await client.open(upstream.origin, upstream.head(), b"", Timeouts(idle=BRIEF))
+        connection = exchange._connection
+        assert connection is not None
+        await until(lambda: connection.reading_paused)
+        await asyncio.sleep(BRIEF * 2)
+
+        resumed.set()
+        reading = exchange.read(0x50000)
+
+        if goes_on:
+            assert len(await reading) == 0x50000
+        else:
+            with pytest.raises(IdleTimeout):
+                await reading
+        exchange.close()
+
+
+async def test_a_caller_may_take_its_time_over_an_answer_that_is_whole() -> None:
+    async with peer(answer_always) as upstream, transport() as client:
+        exchange = await client.open(upstream.origin, upstream.head(), b"", Timeouts(idle=BRIEF, first_byte=BRIEF))
+
+        await asyncio.sleep(BRIEF * 2)
+
+        assert await exchange.read(100) == b"hello"
+        exchange.close()
+        assert client.use(upstream.origin).idle == 1
+
+
+async def test_a_connection_that_is_not_read_from_is_not_used_again() -> None:
+    answer = STREAM_HEAD + b"50000\r\n" + b"x" * 0x50000
+    async with peer(answer_with(answer)) as upstream, transport() as client:
+        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        connection = exchange._connection
+        assert connection is not None
+        await until(lambda: connection.reading_paused)
+
+        connection.data_received(b"\r\n0\r\n\r\n")  # As TLS delivers what it had decrypted before the pause.
+        exchange.close()
+
+        assert client.use(upstream.origin).idle == 0
+
+
+@pytest.mark.parametrize("ending", [Connection.abort, Connection.eof_received])
+async def test_a_closed_connection_is_out_of_the_pool_before_the_loop_knows(
+    ending: Callable[[Connection], None],
+) -> None:
+    async with peer(answer_always) as upstream, transport() as client:
+        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        connection = exchange._connection
+        assert connection is not None
+        exchange.close()
+
+        ending(connection)
+
+        assert client.use(upstream.origin).idle == 0
+
+
+async def test_a_connection_given_up_while_it_was_being_made_is_closed_when_it_is() -> None:
+    async with peer(answer_always) as upstream, transport() as client:
+        first = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        loop = asyncio.get_running_loop()
+        connection = Connection(first._pool, loop, max_head_bytes=1000)
+
+        connection.abort()
+        await loop.create_connection(lambda: connection, upstream.origin.host, upstream.origin.port)
+
+        await until(lambda: upstream.accepted == 2 and upstream.open == 1)
+        first.close()
+
+
 async def test_only_what_is_undelivered_holds_the_upstream_back() -> None:
     piece = b"20000\r\n" + b"x" * 0x20000 + b"\r\n"
 
@@ -312,6 +397,27 @@ async def test_a_large_request_waits_for_a_slow_upstream() -> None:
         assert client.use(upstream.origin).idle == 1
 
 
+async def test_an_upstream_that_takes_a_large_request_slowly_has_time_to_answer() -> None:
+    patience = 0.3
+
+    async def sip(call: Call) -> None:
+        taken = 0
+        while taken < 40_000_000:
+            taken += len(await call.read(100_000))
+            await asyncio.sleep(0.001)
+        await call.send(OK)
+        await call.closed_by_client()
+
+    async with peer(sip) as upstream, transport() as client:
+        exchange = client.send(upstream.origin, upstream.head(), b"x" * 40_000_000, Timeouts(first_byte=patience))
+        began = time.monotonic()
+
+        await exchange.head()
+        exchange.close()
+
+        assert time.monotonic() - began > patience
+
+
 async def test_an_upstream_that_takes_no_request_times_out() -> None:
     async def ignore(call: Call) -> None:
         call.pause()
@@ -327,6 +433,20 @@ async def test_an_upstream_that_takes_no_request_times_out() -> None:
         await until(lambda: client.use(upstream.origin).busy == 0)
 
 
+async def test_an_upstream_that_hangs_up_on_a_large_request_is_not_written_to_any_more() -> None:
+    async def hang_up(call: Call) -> None:
+        call.pause()
+        call.half_close()
+        await asyncio.sleep(5)
+
+    async with peer(hang_up) as upstream, transport() as client:
+        exchange = client.send(upstream.origin, upstream.head(), b"x" * 30_000_000, WAIT)
+
+        with pytest.raises(ConnectionLost):
+            await exchange.head()
+        exchange.close()
+
+
 async def test_a_connection_whose_request_is_not_wholly_sent_is_not_used_again() -> None:
     async def answer_early(call: Call) -> None:
         call.pause()
@@ -337,10 +457,12 @@ async def test_a_connection_whose_request_is_not_wholly_sent_is_not_used_again()
         exchange = await client.open(upstream.origin, upstream.head(), b"x" * 30_000_000, WAIT)
 
         body = await exchange.read(100)
+        buffered = exchange._connection._transport.get_write_buffer_size()  # type: ignore[union-attr]
         exchange.close()
 
         assert body == b"hello"
         assert client.use(upstream.origin).idle == 0
+        assert buffered < 1_000_000
 
 
 # Stale connections
