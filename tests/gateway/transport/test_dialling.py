@@ -1,5 +1,6 @@
 import asyncio
 import socket
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from gateway.transport.errors import ConnectFailed
 from gateway.transport.origin import Origin, Timeouts
 from gateway.transport.pool import PoolUse
 from tests.gateway.transport.peer import answer_always, peer, transport, until
+from tests.isolation import LoopbackLoop
 
 SIX, FOUR = socket.AF_INET6, socket.AF_INET
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
@@ -141,3 +143,25 @@ async def test_a_mistake_of_ours_while_connecting_is_told_and_hangs_nobody(monke
         exchange.close()
 
     assert told == [mistake]
+
+
+async def test_a_connection_lost_before_the_request_was_written_is_told_as_not_dispatched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect = LoopbackLoop.create_connection
+
+    async def connect_and_lose(*arguments: Any, **options: Any) -> Any:
+        made, protocol = await connect(*arguments, **options)
+        made.abort()
+        await until(lambda: protocol.closed)
+        return made, protocol
+
+    monkeypatch.setattr(LoopbackLoop, "create_connection", connect_and_lose)
+    async with peer(answer_always) as upstream, transport() as client:
+        exchange = client.send(upstream.origin, upstream.head(), b"", WAIT)
+
+        with pytest.raises(ConnectFailed, match="before the request was sent"):
+            await exchange.head()
+        exchange.close()
+
+        await until(lambda: client.use(upstream.origin) == PoolUse())
