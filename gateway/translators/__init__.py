@@ -2,7 +2,7 @@
 Between the client's schema and the upstream's: bytes in, bytes out, no I/O, no clock.
 
 1. `translator` says what the relay asks of every pair of schemas, and what it gets back.
-2. `openai_openai` changes nothing that needs no change; `openai_stream` lets a streamed answer through, searching bytes
+2. `openai_openai` changes only what it must; `openai_stream` lets a streamed answer through, searching bytes
    instead of parsing JSON, and `openai_usage` reads the usage on the way.
 3. `openai_anthropic` translates everything, both ways, with the package `anthropic`.
 4. `delivered` estimates what was handed out where an upstream reports nothing.

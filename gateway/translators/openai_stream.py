@@ -189,6 +189,7 @@ class OpenAIStream:
         self.response_model = model if isinstance(model, str) else None
 
     def _fail_malformed(self, what: str) -> bytes:
+        self._pending.clear()
         self.failure = UpstreamFailure(Fault.UPSTREAM, 200, f"The provider's stream is broken: {what}.")
         return b""
 

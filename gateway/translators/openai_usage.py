@@ -22,8 +22,11 @@ class Counter:
     def count(self, source: object, name: str) -> int:
         """0 when absent. What is not a whole number from 0 to MAX_TOKENS is brought into that range and marked."""
         value = source.get(name) if isinstance(source, dict) else None
-        if value is None:
-            return 0
+        if type(value) is int and 0 <= value <= MAX_TOKENS:
+            return value
+        return 0 if value is None else self._repaired(value, name)
+
+    def _repaired(self, value: object, name: str) -> int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # A serialiser's habit: 12.0 is a count.
         if type(value) is not int or value < 0:
@@ -31,8 +34,7 @@ class Counter:
             return 0
         if value > MAX_TOKENS:
             self.mark(f"{name}_huge")
-            return MAX_TOKENS
-        return value
+        return min(value, MAX_TOKENS)
 
     def part(self, source: object, name: str, whole: int) -> int:
         """A count that can't exceed what it is a part of."""

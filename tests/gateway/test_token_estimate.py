@@ -62,6 +62,17 @@ def test_f48_a_picture_costs_by_its_formula_and_not_by_its_bytes(
     assert tokens <= extra <= tokens + 80
 
 
+def test_content_that_is_no_list_of_objects_is_text() -> None:
+    mixed = chat(
+        messages=[
+            {"role": "user", "content": ["data:image/png;base64,", image("https://example.org/a.png")]},
+            {"role": "assistant", "content": "Nice"},
+        ]
+    )
+
+    assert estimate_input(mixed, "openai") >= 1_445
+
+
 def test_each_picture_counts() -> None:
     one = estimate(image("https://example.org/a.png"))
     two = estimate(image("https://example.org/a.png"), image("https://example.org/a.png"))

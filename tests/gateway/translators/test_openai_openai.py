@@ -12,17 +12,16 @@ from gateway.upstream_failure import Fault
 from tests.gateway.translators.replay import chat
 
 TRANSLATOR = OpenAIToOpenAI()
-RAW = b'{ "model":"m", "messages":[{"role":"user","content":"h\xc3\xa4"}], "unknown":[1.50] }'
 
 
 def sent(request: ChatRequest, *, model: str = "m", limit: int = 64, clamp: bool = False) -> bytes:
     return TRANSLATOR.request(request, upstream_model=model, max_output_tokens=limit, clamp=clamp)
 
 
-def test_f25_a_request_that_needs_no_change_goes_out_byte_by_byte_as_it_came() -> None:
-    request = ChatRequest.parse(RAW)
+def test_f25_a_request_that_needs_no_change_goes_out_as_an_sdk_wrote_it() -> None:
+    raw = b'{"model":"m","messages":[{"role":"user","content":"h\xc3\xa4"}],"unknown":[1.5,null,{"b":1,"a":2}]}'
 
-    assert sent(request) is request.raw
+    assert sent(ChatRequest.parse(raw)) == raw
 
 
 def test_f25_a_request_that_needs_a_change_keeps_its_order_and_its_document() -> None:
@@ -82,7 +81,7 @@ def test_usage_is_asked_of_every_stream(options: object, expected: dict[str, Any
 def test_a_stream_that_asks_for_usage_itself_goes_out_as_it_came() -> None:
     request = chat(stream=True, stream_options={"include_usage": True})
 
-    assert sent(request) is request.raw
+    assert sent(request) == request.raw
 
 
 @pytest.mark.parametrize(
@@ -90,10 +89,18 @@ def test_a_stream_that_asks_for_usage_itself_goes_out_as_it_came() -> None:
     [
         b'{"model":"dear","messages":[{"role":"user","content":"x"}],"model":"m"}',
         b'{"mod\\u0065l":"dear","messages":[{"role":"user","content":"x"}],"model":"m"}',
+        b'{"model":"m","messages":[{"role":"user","content":"x"}],"model":"m"}',
     ],
 )
 def test_a_second_model_never_reaches_an_upstream_that_would_take_the_first(raw: bytes) -> None:
     assert sent(ChatRequest.parse(raw)) == b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "n"])
+def test_a_second_limit_never_reaches_an_upstream_that_would_take_the_first(name: str) -> None:
+    raw = b'{"KEY":100,"model":"m","messages":[{"role":"user","content":"x"}],"KEY":1}'.replace(b"KEY", name.encode())
+
+    assert sent(ChatRequest.parse(raw)).count(b'"' + name.encode() + b'"') == 1
 
 
 def test_an_answer_passes_through_with_its_usage_read() -> None:

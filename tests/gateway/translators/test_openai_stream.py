@@ -190,9 +190,10 @@ def test_reasoning_and_tool_arguments_are_delivered_output_too(name: str) -> Non
 
 
 @pytest.mark.parametrize("chunk_size", [4096, 1 << 16, 1 << 22])
+@pytest.mark.parametrize("excess", [0, 10_000])
 @pytest.mark.parametrize("start", [b"", streams.ROLE + streams.text("Hi")])
-def test_an_event_of_more_than_a_mebibyte_is_a_failure(start: bytes, chunk_size: int) -> None:
-    stream = start + b"data: " + b"x" * MAX_EVENT_BYTES + b"\n\n"
+def test_an_event_of_more_than_a_mebibyte_is_a_failure(start: bytes, excess: int, chunk_size: int) -> None:
+    stream = start + b"data: " + b"x" * (MAX_EVENT_BYTES + excess) + b"\n\n"
 
     outcome = play(unasked, *cut(stream, range(chunk_size, len(stream), chunk_size)))
 

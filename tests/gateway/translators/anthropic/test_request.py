@@ -134,6 +134,15 @@ def test_what_anthropic_can_not_do_is_refused_by_name(fields: dict[str, Any], pa
     assert refused(**fields).param == param
 
 
+def test_reasoning_and_an_answer_schema_share_the_output_config() -> None:
+    wanted = {"type": "json_schema", "json_schema": {"schema": SCHEMA}}
+
+    body = sent(model="claude-sonnet-5", reasoning_effort="high", response_format=wanted)
+
+    assert body["thinking"] == {"type": "adaptive", "display": "summarized"}
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": SCHEMA}, "effort": "high"}
+
+
 def test_f25_equal_requests_become_equal_bytes_and_the_document_is_left_alone() -> None:
     fields: dict[str, Any] = {
         "tools": [TOOL],

@@ -255,6 +255,12 @@ def test_an_event_of_more_than_a_mebibyte_is_a_failure_after_what_came_before() 
     assert merged(outcome)["content"] == "Hi"
 
 
+def test_what_follows_the_end_is_not_even_too_large() -> None:
+    outcome = play(unasked, streams.PLAIN + b"data: " + b"x" * MAX_EVENT_BYTES)
+
+    assert outcome == play(unasked, streams.PLAIN)
+
+
 def test_a_tool_input_nested_too_deeply_to_be_written_again_is_a_failure() -> None:
     deep = b'{"a":' * 300 + b"1" + b"}" * 300
     started = streams.tool(0, "toolu_1", "f", input={"deep": 1}).replace(b'{"deep":1}', deep)
