@@ -17,14 +17,17 @@ __all__ = ["JsonFormatter", "configure_logs", "redact"]
 
 SECRET_NAMES = re.compile(
     r"pass(word)?$|token$|secret$|^authorization$|cookie$|api[-_]?key$|^x-auth-zapmail$|^x-workspace-key$|^captcha$|^pin$"
-    r"|^admindetails$|^stripe-signature$|^pepper",
+    r"|^admindetails$|^stripe-signature$|pepper",
     re.IGNORECASE,
 )
 SECRET_VALUES = re.compile(
     r"pk_(?:live|test)_\w+|sk_(?:live|test)_\w+|rk_(?:live|test)_\w+|whsec_\w+|sk-[\w-]{12,}|KEY[0-9A-F]{16,}|wf_live_\w+"
     r"|ApiKey_\w+|eyJ[\w-]+\.[\w-]+\.[\w-]+|-----BEGIN [A-Z ]+-----[\s\S]*?-----END [A-Z ]+-----"
-    r"|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)|(?<=[?&](?:key|pin)=)[^&\s]+|(?<=[?&]token=)[^&\s]+|(?<=[?&]api_key=)[^&\s]+"
-    r"|(?<=[?&]pipl_password=)[^&\s]+|(?<=Bearer )[\w.~+/=-]{8,}"
+    r"|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)"
+)
+SECRET_PARAMETERS = re.compile(
+    r"([?&][\w-]*(?:key|pin|token|password|secret)=|\bbearer )[^&\s\"']+",
+    re.IGNORECASE,
 )
 HIDDEN = "[hidden]"
 
@@ -32,14 +35,22 @@ STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asct
 
 
 def redact(value: Any) -> Any:
-    """The value with every secret replaced: by the name of its field, or by the form of the text."""
-    if isinstance(value, str):
-        return SECRET_VALUES.sub(HIDDEN, value)
+    """The value as JSON can hold it, with every secret replaced: by the name of its field, or by the form of the text.
+
+    Whatever is no plain value becomes its text first: an exception or a set may hold a secret as well."""
     if isinstance(value, dict):
-        return {name: HIDDEN if SECRET_NAMES.search(str(name)) else redact(item) for name, item in value.items()}
+        return {_text(name): HIDDEN if SECRET_NAMES.search(str(name)) else redact(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [redact(item) for item in value]
-    return value
+    if value is None or isinstance(value, (bool, float)) or (type(value) is int and abs(value) < 2**63):
+        return value
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    """Never fails: a lone surrogate would keep the whole line from being written."""
+    text = SECRET_VALUES.sub(HIDDEN, SECRET_PARAMETERS.sub(rf"\1{HIDDEN}", str(value)))
+    return text.encode(errors="backslashreplace").decode()
 
 
 class JsonFormatter(logging.Formatter):
@@ -51,12 +62,12 @@ class JsonFormatter(logging.Formatter):
             .replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": redact(record.getMessage()),
+            "message": _text(record.getMessage()),
             **redact(extra),
         }
         if record.exc_info:
-            line["traceback"] = redact("".join(traceback.format_exception(*record.exc_info)))
-        return orjson.dumps(line, default=str).decode()
+            line["traceback"] = _text("".join(traceback.format_exception(*record.exc_info)))
+        return orjson.dumps(line).decode()
 
 
 def configure_logs(level: str = "INFO", stream: TextIO | None = None) -> None:

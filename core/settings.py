@@ -13,6 +13,7 @@ orchestrator).
 """
 
 import dataclasses
+import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ def _text(name: str, environment: Mapping[str, str]) -> str | None:
     if direct and path:
         raise ValueError(f"both {name} and {name}_FILE are set; keep one")
     if path:
-        return Path(path).read_text().strip()
+        return Path(path).read_text().strip() or None
     return direct or None  # An empty variable counts as absent, as in Compose files with unset substitutions.
 
 
@@ -98,9 +99,12 @@ def _boolean(text: str) -> bool:
 def _number(kind: type[Number], what: str) -> Callable[[str], Number]:
     def parse(text: str) -> Number:
         try:
-            return kind(text)
+            number = kind(text)
         except ValueError:
             raise ValueError(f"must be {what}") from None
+        if not math.isfinite(number):  # No bound would refuse "nan".
+            raise ValueError(f"must be {what}")
+        return number
 
     return parse
 
