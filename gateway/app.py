@@ -66,11 +66,12 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
     exposure = Exposure(
         limit=parse_usd(settings.gateway_offline_exposure_usd), memory=settings.gateway_offline_memory_seconds
     )
+    leases = Leases(lease_seconds=settings.gateway_lease_seconds)
     pipeline = RedisPipeline(
         settings.redis_url,
         [load_script(name) for name in SCRIPTS],
         reply_seconds=settings.gateway_redis_seconds,
-        on_change=lambda connected: _redis_changed(connected, exposure),
+        on_change=lambda connected: _redis_changed(connected, exposure, leases),
     )
     spool = Spool(settings.gateway_spool_directory, pipeline)
     settlement = Settlement(pipeline, spool, exposure, lease_ms=lease_ms)
@@ -83,7 +84,6 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
         max_idle_per_origin=settings.gateway_upstream_connections,
     )
     drains = settings.gateway_max_drains if settings.gateway_on_disconnect == "drain" else 0
-    leases = Leases(settlement, lease_seconds=settings.gateway_lease_seconds)
     chat = ChatCompletions(
         authentication=authentication,
         admission=Admission(
@@ -131,10 +131,12 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
             request_log.flush()
 
 
-def _redis_changed(connected: bool, exposure: Exposure) -> None:
+def _redis_changed(connected: bool, exposure: Exposure, leases: Leases) -> None:
     metrics.REDIS_CONNECTED.set(connected)
     if connected:
         exposure.reset()
+    else:
+        leases.redis_lost()
 
 
 async def _finish(spool: Spool, pipeline: RedisPipeline) -> None:

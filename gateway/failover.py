@@ -117,7 +117,8 @@ class Failover:
             max_output_tokens=reservation.granted_output,
             clamp=chat.max_output_tokens != reservation.granted_output,
         )
-        reservation.dispatch(upstream.target)
+        if (on_its_way := reservation.dispatch(upstream.target)) is not None:
+            await on_its_way
         sent_at = time.monotonic()
         exchange = upstream.send(self._transport, body, reservation.event_id, client.headers, stream=chat.stream)
         self._hang_ups.watch(client, exchange)

@@ -1,12 +1,12 @@
 """
 Long answers keep their reservations: every third of a lease, each open one is prolonged and its estimate brought up to
-what has been delivered, so that the death of this process loses no count.
+what has been delivered, so that the death of this process loses no count. When Redis goes away, what is under way is
+put down on the disk instead.
 """
 
 import asyncio
 
 from gateway.reservation import Reservation
-from gateway.settlement import Settlement
 
 __all__ = ["Leases"]
 
@@ -15,8 +15,9 @@ PAUSE_AFTER = 200
 
 
 class Leases:
-    def __init__(self, settlement: Settlement, *, lease_seconds: float) -> None:
-        self._settlement = settlement
+    """The open reservations of this process."""
+
+    def __init__(self, *, lease_seconds: float) -> None:
         self._interval = lease_seconds / 3
         self._open: dict[Reservation, float] = {}
 
@@ -26,6 +27,11 @@ class Leases:
     def remove(self, reservation: Reservation) -> None:
         self._open.pop(reservation, None)
 
+    def redis_lost(self) -> None:
+        """Nobody knows which of the last commands Redis has seen, nor whether it comes back with what it had."""
+        for reservation in self._open:
+            reservation.put_down()
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
@@ -33,7 +39,6 @@ class Leases:
             since = asyncio.get_running_loop().time() - self._interval
             old = [reservation for reservation, begun in self._open.items() if begun <= since]
             for number, reservation in enumerate(old, 1):
-                if not reservation.ended and reservation.attempt:
-                    self._settlement.renew(reservation.terms, reservation.estimate())
+                reservation.renew()
                 if number % PAUSE_AFTER == 0:
                     await asyncio.sleep(0)

@@ -106,12 +106,24 @@ class Reservation:
     def ended(self) -> bool:
         return self._ended
 
-    def dispatch(self, target: Target) -> None:
-        """A request is about to be sent. From now on the end is an event, even if this process dies."""
+    def dispatch(self, target: Target) -> Awaitable[None] | None:
+        """A request is about to be sent. From now on the end is an event, even if this process dies.
+
+        What is returned, if anything, has to be awaited before it is sent.
+        """
         self.attempt += 1
         self.target = target
-        if self.attempt == 1 and self.limits is not None:
-            self._settlement.dispatch(self.terms, self.estimate())
+        return self._settlement.dispatch(self.terms, self.estimate()) if self.attempt == 1 else None
+
+    def renew(self) -> None:
+        """Prolong the lease; the estimate grows with what has been delivered."""
+        if self.attempt and not self._ended:
+            self._settlement.renew(self.terms, self.estimate())
+
+    def put_down(self) -> None:
+        """Redis has gone: what this request owes goes to the disk, without waiting for it."""
+        if self.attempt and not self._ended:
+            self._settlement.intend(self.terms, self.estimate())
 
     def settle(self, ending: Ending) -> Awaitable[None]:
         """End with usage. The ending is on its way when this returns; await the result all the same.

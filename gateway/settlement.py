@@ -48,14 +48,21 @@ class Settlement:
         self._exposure = exposure
         self._lease_ms = lease_ms
 
-    def dispatch(self, terms: Terms, estimate: UsageEvent) -> None:
-        """Leave an estimate with the reservation. Nobody waits for it: it leaves this process before the request to the
-        upstream does, and without it the reservation would be released as never sent.
+    def dispatch(self, terms: Terms, estimate: UsageEvent) -> Awaitable[None] | None:
+        """Leave an estimate with the reservation, for the case that this process dies before it ends.
+
+        Usually there is nothing to wait for: the estimate leaves this process before the request to the upstream does.
+        While Redis is away it goes to the spool, and has to be there before the request may be sent.
         """
         try:
             self._pipeline.post("dispatch", (terms.reservation,), (estimate.encode(),))
         except RedisAway:
-            return  # The ending will go to the spool; the lease alone releases the reservation.
+            return self.intend(terms, estimate)
+        return None
+
+    def intend(self, terms: Terms, estimate: UsageEvent) -> Awaitable[None]:
+        """Put down on the disk what a request that is under way owes."""
+        return self._spool.put_intent("settle", *_settle_call(terms, estimate))
 
     def renew(self, terms: Terms, estimate: UsageEvent) -> None:
         """Prolong the lease and note what has been delivered so far."""
@@ -73,9 +80,7 @@ class Settlement:
         _count(event)
         if offline_cost is not None:
             self._exposure.correct(principal, offline_cost, event.cost)
-        keys = (terms.account, terms.key, terms.reservation, terms.leases, terms.stream)
-        arguments = (terms.event_id, terms.period, event.cost, event.usage.total, event.encode(), ALWAYS)
-        return self._end("settle", keys, arguments)
+        return self._end("settle", *_settle_call(terms, event))
 
     def release(self, terms: Terms, principal: Principal, offline_cost: int | None) -> Awaitable[None]:
         metrics.SETTLEMENTS.labels("released").inc()
@@ -85,6 +90,7 @@ class Settlement:
         return self._end("release", keys, (terms.event_id, ALWAYS))
 
     def _end(self, script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]) -> Awaitable[None]:
+        self._spool.ended(str(arguments[0]))
         try:
             reply = self._pipeline.call(script, keys, arguments)
         except RedisAway:
@@ -106,6 +112,12 @@ class Settlement:
             # The command is out, its answer unknown. Put down without waiting: the spool writes it in any case.
             self._spool.put(script, keys, arguments)
             raise
+
+
+def _settle_call(terms: Terms, event: UsageEvent) -> tuple[tuple[str, ...], tuple[Argument, ...]]:
+    """Keys and arguments of the script `settle`."""
+    keys = (terms.account, terms.key, terms.reservation, terms.leases, terms.stream)
+    return keys, (terms.event_id, terms.period, event.cost, event.usage.total, event.encode(), ALWAYS)
 
 
 def _count(event: UsageEvent) -> None:

@@ -1,26 +1,23 @@
 """
 Endings that Redis could not take, on the local disk until it can.
 
-`put` is synchronous; the record is fsynced by a writer task and the returned future ends when it is on the disk.
-Records of a moment share one fsync. `replay` sends them to Redis in order and deletes a file when all of its records
-were taken. Each process writes files of its own under a lock and adopts the files of dead ones. A record that was
-written half (power loss) has a wrong checksum and is skipped, loudly. When the disk refuses, records stay in memory,
-are tried again, and `healthy` turns False so that no new request is admitted on trust.
+`put` is synchronous; the record is fsynced by the task that runs `run`, and the returned future ends when it is on the
+disk. Records of a moment share one fsync. While Redis is away, every request that is sent to an upstream puts down an
+intent first, so that even a process that dies before Redis is back leaves a record of what it owes. `replay` sends the
+records to Redis in order and removes the files whose records were all taken; a process adopts the files of dead ones.
+
+When the disk refuses, records stay in memory, are tried again, and `healthy` turns False so that no new request is
+admitted on trust.
 """
 
 import asyncio
-import fcntl
 import logging
-import os
-import zlib
 from collections import deque
 from pathlib import Path
-from typing import BinaryIO
-
-import orjson
 
 from gateway import metrics
 from gateway.redis_pipeline import Argument, RedisAway, RedisPipeline, RedisReplyError
+from gateway.spool_file import Record, SpoolFile, adopt_files, create_file
 
 __all__ = ["Spool"]
 
@@ -29,23 +26,26 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 100_000
 RETRY_SECONDS = 1.0
 REPLAY_BATCH = 500
-SUFFIX = ".spool"
-
-Record = tuple[str, list[str], list[Argument]]
-"""Script, keys and arguments of one call."""
+CARRY_SECONDS = 30.0
+"""Between two looks at intents alone: they only have to leave the disk some time after their requests have ended."""
 
 
 class Spool:
-    """`run` owns the writing and the replaying. `directory` is made if it does not exist."""
+    """`run` owns the writing and the replaying. `directory` is made when it is needed."""
 
     def __init__(self, directory: Path, pipeline: RedisPipeline) -> None:
         self._directory = directory
         self._pipeline = pipeline
-        self._waiting: deque[tuple[bytes, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[Record, asyncio.Future[None]]] = deque()
+        self._intended: set[str] = set()
         self._work = asyncio.Event()
-        self._file: BinaryIO | None = None
-        self._sequence = 0
+        self._current: SpoolFile | None = None
+        self._full: list[SpoolFile] = []
+        """Files of ours that wait to be replayed. Held, so that no other process adopts them."""
         self._records = 0
+        self._carried = 0
+        """Of the records, the intents of requests that outlived an earlier replay."""
+        self._look_again_at = 0.0
         self.healthy = True
 
     @property
@@ -53,22 +53,21 @@ class Spool:
         return not self._waiting and self._records == 0
 
     def put(self, script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]) -> "asyncio.Future[None]":
-        """Take a call that Redis has to get. The future ends when the record is on the disk."""
-        record = _encode(script, keys, arguments)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        metrics.SPOOLED.inc()
-        if len(self._waiting) >= MAX_WAITING:
-            # The last resort of a full disk: whoever reads the log can still put it on the stream.
-            log.critical("an ending could not be kept", extra={"record": record.decode()})
-            future.set_result(None)
-            return future
-        self._waiting.append((record, future))
-        self._work.set()
-        return future
+        """Take an ending that Redis has to get. The future ends when it is on the disk."""
+        return self._put(Record(script, keys, arguments))
+
+    def put_intent(self, script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]) -> "asyncio.Future[None]":
+        """Take the ending of a request that goes on, for the case that this process dies. `ended` takes it back."""
+        record = Record(script, keys, arguments, intent=True)
+        self._intended.add(record.event_id)
+        return self._put(record)
+
+    def ended(self, event_id: str) -> None:
+        """The request has ended by itself; its intent, if there was one, is void."""
+        self._intended.discard(event_id)
 
     async def run(self) -> None:
         """Write what comes in and replay it whenever Redis is there. Until cancelled; `flush` first."""
-        await asyncio.to_thread(self._directory.mkdir, parents=True, exist_ok=True)
         while True:
             try:
                 async with asyncio.timeout(RETRY_SECONDS):
@@ -86,99 +85,88 @@ class Spool:
         if not batch:
             return
         try:
-            await asyncio.to_thread(self._write, b"".join(record for record, _ in batch))
+            await asyncio.to_thread(self._write, b"".join(record.encode() for record, _ in batch))
         except OSError as error:
             self.healthy = False
             metrics.SPOOL_FAILURES.inc()
             log.warning("the spool can't be written", extra={"error": repr(error), "waiting": len(batch)})
-            self._close()  # It may hold half a record; the next try begins a new file.
+            self._rotate()  # It may hold half a record; the next try begins a new file.
             return
         self.healthy = True
-        self._records += len(batch)
-        metrics.SPOOL_RECORDS.set(self._records)
+        self._count(self._records + len(batch))
         for _, future in batch:
             self._waiting.popleft()
             if not future.done():
                 future.set_result(None)
 
     async def replay(self) -> None:
-        """Send every file's records to Redis, oldest first, and delete the files whose records were all taken."""
-        self._close()
-        for path, file in await asyncio.to_thread(self._claim):
-            try:
-                records = _decode(await asyncio.to_thread(file.read), path)
-                await self._send(records)
-                await asyncio.to_thread(path.unlink)
-                log.info("spool file replayed", extra={"file": path.name, "records": len(records)})
-            except (RedisAway, RedisReplyError) as error:
-                log.warning("spool replay interrupted", extra={"file": path.name, "error": repr(error)})
-                return
-            finally:
+        """Send every record to Redis, oldest first, and remove the files whose records were all taken."""
+        if self._records > self._carried or self._loop_time() >= self._look_again_at:
+            self._rotate()
+            self._carried = 0
+        try:
+            for file in list(self._full):
+                await self._replay(file, ours=True)
+                self._full.remove(file)
+            for file in await asyncio.to_thread(adopt_files, self._directory):
+                await self._replay(file, ours=False)
+        except (RedisAway, RedisReplyError) as error:
+            log.warning("spool replay interrupted", extra={"error": repr(error)})
+            return
+        self._count(self._carried)
+
+    def _put(self, record: Record) -> "asyncio.Future[None]":
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        metrics.SPOOLED.inc()
+        if len(self._waiting) >= MAX_WAITING:
+            # The last resort of a full disk: whoever reads the log can still put it on the stream.
+            log.critical("an ending could not be kept", extra={"record": record.encode().decode()})
+            future.set_result(None)
+            return future
+        self._waiting.append((record, future))
+        self._work.set()
+        return future
+
+    async def _replay(self, file: SpoolFile, *, ours: bool) -> None:
+        try:
+            records = await asyncio.to_thread(file.read)
+            under_way = [record for record in records if record.intent and record.event_id in self._intended]
+            if ours and under_way:  # They go on: their intents move to the next file, before this one is removed.
+                await asyncio.to_thread(self._write, b"".join(record.encode() for record in under_way))
+                self._carried += len(under_way)
+                self._look_again_at = self._loop_time() + CARRY_SECONDS
+            await self._send([record for record in records if not (ours and record.intent)])
+        except (RedisAway, RedisReplyError):
+            if not ours:
                 file.close()
-        self._records = 0
-        metrics.SPOOL_RECORDS.set(0)
+            raise
+        await asyncio.to_thread(file.remove)
+        log.info("spool file replayed", extra={"file": file.path.name, "records": len(records)})
 
     async def _send(self, records: list[Record]) -> None:
         for start in range(0, len(records), REPLAY_BATCH):
             calls = [
-                self._pipeline.call(script, tuple(keys), tuple(arguments))
-                for script, keys, arguments in records[start : start + REPLAY_BATCH]
+                self._pipeline.call(record.script, record.keys, record.arguments)
+                for record in records[start : start + REPLAY_BATCH]
             ]
-            results = await asyncio.gather(*calls, return_exceptions=True)
-            for result in results:
+            for result in await asyncio.gather(*calls, return_exceptions=True):
                 if isinstance(result, BaseException):
                     raise result
 
-    def _write(self, records: bytes) -> None:
-        if self._file is None:
-            self._file = self._begin_file()
-        self._file.write(records)
-        self._file.flush()
-        os.fdatasync(self._file.fileno())
+    def _write(self, lines: bytes) -> None:
+        if self._current is None:
+            self._current = create_file(self._directory)
+        self._current.append(lines)
 
-    def _begin_file(self) -> BinaryIO:
-        self._sequence += 1
-        path = self._directory / f"{os.getpid()}-{os.urandom(4).hex()}-{self._sequence:06d}{SUFFIX}"
-        file = path.open("xb")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        directory = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # Without it a power loss may forget the file's name.
-        finally:
-            os.close(directory)
-        return file
+    def _rotate(self) -> None:
+        if self._current is not None:
+            self._full.append(self._current)
+            self._current = None
 
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    @staticmethod
+    def _loop_time() -> float:
+        return asyncio.get_running_loop().time()
 
-    def _claim(self) -> list[tuple[Path, BinaryIO]]:
-        """The files that no living process holds, ours included, locked and open."""
-        claimed: list[tuple[Path, BinaryIO]] = []
-        for path in sorted(self._directory.glob("*" + SUFFIX), key=lambda path: path.stat().st_mtime):
-            file = path.open("rb")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.close()  # Its process is alive.
-            else:
-                claimed.append((path, file))
-        return claimed
-
-
-def _encode(script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]) -> bytes:
-    texts = [argument.decode() if isinstance(argument, bytes) else argument for argument in arguments]
-    record = orjson.dumps([script, keys, texts])
-    return b"%08x %b\n" % (zlib.crc32(record), record)
-
-
-def _decode(contents: bytes, path: Path) -> list[Record]:
-    records = []
-    for number, line in enumerate(contents.splitlines(), 1):
-        checksum, _, record = line.partition(b" ")
-        if checksum == b"%08x" % zlib.crc32(record):
-            records.append(orjson.loads(record))
-        else:
-            log.error("a spool record is damaged", extra={"file": path.name, "line": number})
-    return records
+    def _count(self, records: int) -> None:
+        self._records = records
+        metrics.SPOOL_RECORDS.set(records)
