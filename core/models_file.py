@@ -20,7 +20,7 @@ that is silently ignored is worse than none. docs/models.md describes each field
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.model_prices import DEFAULT_WEIGHTS, TokenPrices
 from core.models_table import Reader, Table
@@ -51,7 +51,8 @@ class Provider:
     schema: str
     base_url: str
     api_key: Secret
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Some servers take their key in one of these."""
     max_concurrency: int = 0
     """Requests at once in one gateway process; 0 = as many as come."""
     max_tokens_parameter: str = "max_completion_tokens"

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,11 +64,11 @@ class Table:
         return self._reader.table(self._fields.pop(name, {}), f"{self._path} {name}")
 
     def list_of_tables(self, name: str) -> list["Table"]:
-        rows = self._take(name, [], list, "a list of tables")
+        rows = self._take(name, [], list, "a list of tables") or []
         return [self._reader.table(row, f"{self._path} {name}[{index}]") for index, row in enumerate(rows)]
 
     def list_of_texts(self, name: str) -> list[str]:
-        items = self._take(name, [], list, "a list of texts")
+        items = self._take(name, [], list, "a list of texts") or []
         if not all(isinstance(item, str) for item in items):
             self.problem(f"{name} must be a list of texts")
             return []
@@ -76,24 +76,25 @@ class Table:
 
     def texts(self, name: str) -> dict[str, str]:
         """A table whose values are texts."""
-        items: dict[str, str] = self._take(name, {}, dict, "a table of texts")
+        items: dict[str, str] = self._take(name, {}, dict, "a table of texts") or {}
         if not all(isinstance(item, str) for item in items.values()):
             self.problem(f"{name} must be a table of texts")
             return {}
         return items
 
     def text(self, name: str, default: str = MISSING) -> str:
-        value = self._take(name, default, str, "a text")
-        return self.substitute(value) if isinstance(value, str) else ""
+        return self._text(name, default) or ""
 
     def choice(self, name: str, options: tuple[str, ...], default: str = MISSING) -> str:
-        value = self.text(name, default)
-        if value not in options:
+        value = self._text(name, default)
+        if value is not None and value not in options:
             self.problem(f"{name} must be one of {', '.join(options)}")
-        return value
+        return value or ""
 
     def number(self, name: str, default: int = MISSING, *, least: int = 0) -> int:
         value = self._take(name, default, int, "a whole number")
+        if value is None:
+            return least
         if type(value) is not int or not least <= value < 2**31:
             self.problem(f"{name} must be a whole number of at least {least}")
             return least
@@ -101,38 +102,34 @@ class Table:
 
     def seconds(self, name: str, default: float) -> float:
         value = self._take(name, default, (int, float), "a number of seconds")
+        if value is None:
+            return default
         if isinstance(value, bool) or not 0 < value <= 86_400:
             self.problem(f"{name} must be a number of seconds from 0 to 86400")
             return default
         return float(value)
 
     def url(self, name: str) -> str:
-        value = self.text(name)
-        parts = urlsplit(value)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-            or parts.username
-        ):
+        value = self._text(name)
+        if value is not None and not _is_address(value):
             self.problem(f"{name} must be an http or https address without user, query and fragment")
-        return value.rstrip("/")
+        return (value or "").rstrip("/")
 
     def price(self, name: str, default: int = MISSING) -> int:
         """US dollars per 1M tokens as a text, turned into whole nano-dollars per token."""
         if name not in self._fields and default is not MISSING:
             return default
         value = self._take(name, MISSING, str, 'a text such as "0.25" (US dollars per 1M tokens)')
-        try:
-            nano = Decimal(value if isinstance(value, str) else "0") * NANO_PER_TOKEN
-            if not 0 <= nano < 10**9 or nano != int(nano):
-                self.problem(f"{name} must be between 0 and 1000000, in steps of 0.001 US dollars per 1M tokens")
-                return 0
-            return int(nano)
-        except (InvalidOperation, ValueError, OverflowError):
-            self.problem(f"{name} must be an amount in US dollars per 1M tokens")
+        if value is None:
             return 0
+        try:
+            nano = Decimal(value) * NANO_PER_TOKEN
+            if 0 <= nano < 10**9 and nano == int(nano):
+                return int(nano)
+            self.problem(f"{name} must be between 0 and 1000000, in steps of 0.001 US dollars per 1M tokens")
+        except (ArithmeticError, ValueError):
+            self.problem(f"{name} must be an amount in US dollars per 1M tokens")
+        return 0
 
     def substitute(self, text: str) -> str:
         return SUBSTITUTION.sub(self._variable, text)
@@ -144,12 +141,27 @@ class Table:
             self.problem(f"{name} is not set in the environment")
         return value if value is not None else (default or "")
 
+    def _text(self, name: str, default: str = MISSING) -> str | None:
+        value = self._take(name, default, str, "a text")
+        return None if value is None else self.substitute(value)
+
     def _take(self, name: str, default: Any, kind: Any, what: str) -> Any:
+        """The value, or None after noting what is wrong with it."""
         value = self._fields.pop(name, default)
         if value is MISSING:
             self.problem(f"{name} is missing")
-            return kind() if isinstance(kind, type) else 0
-        if not isinstance(value, kind):
+        elif not isinstance(value, kind):
             self.problem(f"{name} must be {what}")
-            return kind() if isinstance(kind, type) else 0
-        return value
+        else:
+            return value
+        return None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:  # A broken IPv6 address, or a port beyond 65535.
+        return False
+    extras = parts.query or parts.fragment or parts.username or port == 0
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not extras

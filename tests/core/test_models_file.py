@@ -1,0 +1,250 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import deploy
+from core.model_prices import TokenPrices
+from core.models_file import Model, ModelsFile, ModelsFileError
+
+ENVIRONMENT = {"OPENAI_API_KEY": "sk-canary", "ANTHROPIC_API_KEY": "sk-canary-2"}
+PROVIDER = """
+[providers.openai]
+schema = "openai"
+base_url = "https://api.openai.com/v1/"
+api_key = "${OPENAI_API_KEY}"
+"""
+MODEL = """
+[models."m"]
+context_tokens = 400_000
+max_output_tokens = 128_000
+price = { input = "0.25", output = "2.00" }
+targets = [{ provider = "openai", model = "m-1" }]
+"""
+
+
+def parse(text: str, **environment: str) -> ModelsFile:
+    return ModelsFile.parse(text, {**ENVIRONMENT, **environment})
+
+
+def problems(text: str, **environment: str) -> list[str]:
+    with pytest.raises(ModelsFileError) as caught:
+        parse(text, **environment)
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return caught.value.problems
+
+
+def model(lines: str = "", *, without: str = "") -> str:
+    rest = [line for line in MODEL.splitlines() if not (without and line.startswith(without))]
+    return PROVIDER + "\n".join([*rest, lines])
+
+
+def only(text: str) -> Model:
+    [found] = parse(text).models.values()
+    return found
+
+
+def test_a_small_file_has_sensible_defaults() -> None:
+    found = only(model())
+
+    assert found.price == TokenPrices(250, 250, 250, 250, 2000, 2000)
+    assert found.weights == (1000, 100, 1250, 2000, 1000, 1000)
+    assert found.default_output_tokens == 16_384
+    assert found.capabilities == frozenset()
+    assert found.owned_by == "poindexter"
+    [target] = found.targets
+    assert target.name == "openai/m-1"
+    assert (target.weight, target.priority) == (1, 0)
+    assert (target.first_byte_seconds, target.idle_seconds, target.total_seconds) == (60, 60, 600)
+    assert target.provider.base_url == "https://api.openai.com/v1"
+    assert target.provider.api_key.reveal() == "sk-canary"
+
+
+def test_the_file_that_is_delivered_is_valid() -> None:
+    file = Path(deploy.__file__).parent / "models.toml"
+
+    parsed = parse(file.read_text())
+
+    assert "dex-default" in parsed.models
+    assert set(parsed.providers) == {"openai", "anthropic"}
+    assert all(found.price.input and found.price.output for found in parsed.models.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "nano"),
+    [("0", 0), ("0.001", 1), ("0.075", 75), ("1.25", 1250), ("15.00", 15_000), ("999999.999", 999_999_999)],
+)
+def test_prices_are_exact(text: str, nano: int) -> None:
+    price = f'price = {{ input = "{text}", output = "0" }}'
+
+    assert only(model(price, without="price")).price.input == nano
+
+
+@pytest.mark.parametrize(
+    "value", ['"0.0001"', '"-1"', '"1000000"', '"NaN"', '"Infinity"', '"1e99999999"', '"a"', '""', "0.25", "1", "true"]
+)
+def test_an_inexact_price_is_refused(value: str) -> None:
+    [problem, *_] = problems(model(f'price = {{ input = {value}, output = "1" }}', without="price"))
+
+    assert "price: input must be" in problem
+
+
+def test_token_classes_have_prices_of_their_own() -> None:
+    price = (
+        'price = { input = "1", cache_read = "0.1", cache_write_5m = "1.25", cache_write_1h = "2", output = "5", '
+        'reasoning = "6" }'
+    )
+
+    assert only(model(price, without="price")).price == TokenPrices(1000, 100, 1250, 2000, 5000, 6000)
+
+
+WRONG: list[tuple[str, str, str]] = [
+    # what replaces which line, and the problem that names it
+    ("context_tokens", "", "context_tokens is missing"),
+    ("context_tokens", "context_tokens = 0", "context_tokens must be a whole number of at least 1"),
+    ("context_tokens", "context_tokens = -1", "context_tokens must be a whole number of at least 1"),
+    ("context_tokens", "context_tokens = true", "context_tokens must be a whole number of at least 1"),
+    ("context_tokens", "context_tokens = 3_000_000_000", "context_tokens must be a whole number of at least 1"),
+    ("context_tokens", 'context_tokens = "many"', "context_tokens must be a whole number"),
+    ("max_output_tokens", "", "max_output_tokens is missing"),
+    ("price", "", "price: input is missing"),
+    ("price", "price = 1", "price must be a table"),
+    ("price", 'price = { input = "1" }', "price: output is missing"),
+    ("price", 'price = { input = "1", output = "1", surcharge = "1" }', "price: surcharge is not known"),
+    ("targets", "", "needs at least one target"),
+    ("targets", "targets = []", "needs at least one target"),
+    ("targets", "targets = 1", "targets must be a list of tables"),
+    ("targets", 'targets = ["openai"]', "targets[0] must be a table"),
+    ("targets", 'targets = [{ provider = "x", model = "m" }]', "targets[0]: provider 'x' is not among [providers]"),
+    ("targets", 'targets = [{ model = "m" }]', "targets[0]: provider is missing"),
+    ("targets", 'targets = [{ provider = "openai" }]', "targets[0]: model is missing"),
+    ("targets", 'targets = [{ provider = "openai", model = "m", weight = 0 }]', "targets[0]: weight must be"),
+    ("targets", 'targets = [{ provider = "openai", model = "m", priority = -1 }]', "targets[0]: priority must be"),
+    ("targets", 'targets = [{ provider = "openai", model = "m", idle_seconds = 0 }]', "targets[0]: idle_seconds must"),
+    ("targets", 'targets = [{ provider = "openai", model = "m", idle_seconds = nan }]', "targets[0]: idle_s"),
+    ("targets", 'targets = [{ provider = "openai", model = "m", total_seconds = true }]', "targets[0]: total_s"),
+    ("targets", 'targets = [{ provider = "openai", model = "m", region = "x" }]', "targets[0]: region is not known"),
+    ("-", "max_tokens = 1", "max_tokens is not known"),
+    ("-", 'tokenizer = "gpt"', "tokenizer must be one of openai, openai-mini, claude, claude-4"),
+    ("-", "capabilities = 1", "capabilities must be a list of texts"),
+    ("-", "capabilities = [1]", "capabilities must be a list of texts"),
+    ("-", "weight = -1", "weight must be a whole number of at least 0"),
+    ("-", "default_output_tokens = 0", "default_output_tokens must be a whole number of at least 1"),
+    ("-", "owned_by = 1", "owned_by must be a text"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "instead", "problem"), WRONG)
+def test_a_wrong_model_is_refused_with_its_place(line: str, instead: str, problem: str) -> None:
+    found = problems(model(instead, without=line))
+
+    assert found[0].startswith('[models."m"]')
+    assert problem in found[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('schema = "gemini"', "schema must be one of openai, anthropic"),
+        ('base_url = "ftp://x"', "base_url must be an http or https address"),
+        ('base_url = "https://"', "base_url must be an http or https address"),
+        ('base_url = "https://user:pw@x"', "base_url must be an http or https address"),
+        ('base_url = "https://x?a=1"', "base_url must be an http or https address"),
+        ('base_url = "https://[x"', "base_url must be an http or https address"),
+        ('base_url = "https://x:99999"', "base_url must be an http or https address"),
+        ('api_key = "${NOT_SET}"', "NOT_SET is not set in the environment"),
+        ("api_key = 5", "api_key must be a text"),
+        ("headers = 1", "headers must be a table of texts"),
+        ("headers = { a = 1 }", "headers must be a table of texts"),
+        ("max_concurrency = -1", "max_concurrency must be a whole number of at least 0"),
+        ('max_tokens_parameter = "n"', "max_tokens_parameter must be one of"),
+        ('region = "eu"', "region is not known"),
+    ],
+)  # fmt: skip
+def test_a_wrong_provider_is_refused_with_its_place(line: str, problem: str) -> None:
+    name = line.partition(" ")[0]
+    provider = "\n".join([*(one for one in PROVIDER.splitlines() if not one.startswith(name)), line])
+
+    found = problems(provider + MODEL)
+
+    assert len(found) == 1
+    assert found[0].startswith('[providers."openai"]')
+    assert problem in found[0]
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    text = PROVIDER.replace("https", "gopher") + MODEL.replace("400_000", "0").replace('"2.00"', "2") + "surprise = 1\n"
+
+    found = problems(text + "[unknown]\nx = 1\n")
+
+    assert len(found) == 5, found
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "the file names no model"),
+        (PROVIDER, "the file names no model"),
+        ("models = 1", "the file models must be a table"),
+        ("[models]\nm = 1", '[models."m"] must be a table'),
+        ("models = [1]", "the file models must be a table"),
+        ("a = ", "not valid TOML"),
+        ("a = 1\na = 2", "not valid TOML"),
+    ],
+)
+def test_a_file_without_models_is_refused(text: str, problem: str) -> None:
+    assert any(problem in one for one in problems(text))
+
+
+def test_a_name_with_a_comma_is_refused_because_lists_of_names_are_joined_by_commas() -> None:
+    assert any("comma" in one for one in problems(model().replace('"m"]', '"m,n"]')))
+
+
+def test_a_variable_may_come_from_a_file_and_have_a_default(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("sk-from-a-file\n")
+    text = PROVIDER.replace("${OPENAI_API_KEY}", "${OTHER_KEY}").replace("api.openai.com", "${HOST:-x.example}") + MODEL
+
+    [provider] = parse(text, OTHER_KEY_FILE=str(file)).providers.values()
+
+    assert provider.api_key.reveal() == "sk-from-a-file"
+    assert provider.base_url == "https://x.example/v1"
+
+
+def test_a_file_that_cannot_be_read_is_a_problem() -> None:
+    text = PROVIDER.replace("${OPENAI_API_KEY}", "${OTHER_KEY}") + MODEL
+
+    assert any("OTHER_KEY_FILE can't be read" in one for one in problems(text, OTHER_KEY_FILE="/no/such/file"))
+
+
+def test_headers_are_substituted_too() -> None:
+    text = PROVIDER + 'headers = { "api-key" = "${OPENAI_API_KEY}" }\n' + MODEL
+
+    [provider] = parse(text).providers.values()
+
+    assert provider.headers == (("api-key", "sk-canary"),)
+
+
+def test_no_upstream_key_shows_in_a_repr_or_in_a_problem() -> None:
+    headers = 'headers = { "api-key" = "${OPENAI_API_KEY}" }\n'
+
+    shown = repr(parse(PROVIDER + headers + MODEL))
+    refused = problems(PROVIDER.replace("https://api.openai.com/v1/", "${OPENAI_API_KEY}") + MODEL)
+
+    assert "sk-canary" not in shown
+    assert "sk-canary" not in "\n".join(refused)
+
+
+@pytest.mark.parametrize("field", ["price", "weight"])
+def test_the_price_version_changes_with_what_it_stands_for(field: str) -> None:
+    changes: dict[str, Any] = {
+        "price": model('price = { input = "0.25", output = "2.001" }', without="price"),
+        "weight": model("weight = 1001"),
+    }
+
+    assert only(model()).price_version != only(changes[field]).price_version
+    assert only(model()).price_version == only(model('owned_by = "x"')).price_version
+
+
+def test_a_default_answer_is_never_longer_than_the_model_can_answer() -> None:
+    assert only(model().replace("128_000", "100")).default_output_tokens == 100
