@@ -66,10 +66,10 @@ class PostgresServer:
         self.end_leftover()
         self.port = self.port or free_port()
         while not self._came_up(deadline):
-            if self._port_is_ours_to_choose and PORT_WAS_TAKEN in self._last_words():
+            if self._port_is_ours_to_choose and PORT_WAS_TAKEN in self.last_words:
                 self.port = free_port()
-            elif CHILDREN_STILL_THERE not in self._last_words() or time.monotonic() > deadline:
-                raise PostgresError(f"PostgreSQL does not start on port {self.port}:\n{self._last_words()}")
+            elif CHILDREN_STILL_THERE not in self.last_words or time.monotonic() > deadline:
+                raise PostgresError(f"PostgreSQL does not start on port {self.port}:\n{self.last_words}")
             time.sleep(POLL_SECONDS)
 
     def stop(self, timeout: float = stop_seconds) -> None:
@@ -118,6 +118,11 @@ class PostgresServer:
     @property
     def exit_code(self) -> int | None:
         return self._child.exit_code() if self._child else None
+
+    @property
+    def last_words(self) -> str:
+        """The end of what this life of the server wrote to the log."""
+        return tail(self.log, since=self._log_offset)
 
     @property
     def url(self) -> str:
@@ -207,7 +212,7 @@ class PostgresServer:
                 self._child = None
                 return False
         self.kill()
-        raise PostgresError(f"PostgreSQL started but did not answer in time:\n{self._last_words()}")
+        raise PostgresError(f"PostgreSQL started but did not answer in time:\n{self.last_words}")
 
     def _options(self) -> list[str]:
         settings = {
@@ -252,6 +257,3 @@ class PostgresServer:
     def _environment() -> dict[str, str]:
         """Nothing of the caller's: PGDATA, PGPORT and the like would win over our options."""
         return {"PATH": MINIMAL_PATH, "LC_ALL": "C", "TZ": "UTC"}
-
-    def _last_words(self) -> str:
-        return tail(self.log, since=self._log_offset)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local.child import Child
+from deploy.local.child import Child, tail
 from deploy.local.pids import end_leftover
 from deploy.local.ports import LOOPBACK
 
@@ -42,10 +42,12 @@ class Service:
         self._pid_file = installation / f"{process.name}.pid"
         self._mark = _mark(installation)
         self._child: Child | None = None
+        self._log_offset = 0
 
     def start(self) -> None:
         """Returns at once; see `is_ready`."""
         self.kill()  # After a crash its workers may still hold the port.
+        self._log_offset = self.log.stat().st_size if self.log.exists() else 0
         self._child = Child(
             [sys.executable, "-X", self._mark, "-m", self._process.module, *self._process.arguments],
             environment=self._process.environment,
@@ -68,6 +70,11 @@ class Service:
     def exit_code(self) -> int | None:
         """None while it runs, and before its first start."""
         return self._child.exit_code() if self._child else None
+
+    @property
+    def last_words(self) -> str:
+        """The end of what this life of the process wrote to the log."""
+        return tail(self.log, since=self._log_offset)
 
     @property
     def pids(self) -> tuple[int, ...]:

@@ -8,18 +8,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from deploy.local.child import tail
 from deploy.local.errors import ServiceFailed
 
 POLL_SECONDS = 0.1
 FORCE = 2
+LINES_SHOWN = 8
+MOST_CHARACTERS_SHOWN = 240
 SETTINGS_ARE_WRONG = 78
 """EX_CONFIG, the exit code of our processes that could only fail again."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Service(Protocol):
-    """`start` raises RuntimeError or OSError when it cannot; `exit_code` is None while it runs."""
+    """`start` raises RuntimeError or OSError when it cannot; `exit_code` is None while it runs.
+
+    `last_words` is the end of what its latest life wrote to `log`.
+    """
 
     name: str
     log: Path
@@ -32,6 +36,8 @@ class Service(Protocol):
     def is_ready(self) -> bool: ...
     @property
     def exit_code(self) -> int | None: ...
+    @property
+    def last_words(self) -> str: ...
 
 
 class StopRequested(Exception):
@@ -48,7 +54,8 @@ class StopSignals:
     def __init__(self) -> None:
         self.count = 0
         for number in STOP_SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP for us.
+            # `nohup` ignores SIGHUP for us. A shell script ignores SIGINT for what it starts with `&`: not our wish.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._receive)
 
     @property
@@ -156,5 +163,6 @@ class Supervisor:
 def _obituary(service: Service, what: str) -> str:
     code = service.exit_code
     how = "" if code is None else f" (signal {-code})" if code < 0 else f" (exit code {code})"
-    last = "".join(f"\n  | {line}" for line in tail(service.log).splitlines())
-    return f"{service.name} {what}{how}. Log: {service.log}{last or ' (empty)'}"
+    lines = service.last_words.splitlines()[-LINES_SHOWN:]
+    last = "".join(f"\n  | {line[:MOST_CHARACTERS_SHOWN]}" for line in lines)
+    return f"{service.name} {what}{how}. Log: {service.log}{last}"

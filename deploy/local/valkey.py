@@ -51,8 +51,8 @@ class ValkeyServer:
         self.end_leftover()
         self.port = self.port or free_port()
         while not self._came_up(deadline):
-            if not self._port_is_ours_to_choose or PORT_WAS_TAKEN not in self._last_words():
-                raise ValkeyError(f"Valkey does not start on port {self.port}:\n{self._last_words()}")
+            if not self._port_is_ours_to_choose or PORT_WAS_TAKEN not in self.last_words:
+                raise ValkeyError(f"Valkey does not start on port {self.port}:\n{self.last_words}")
             self.port = free_port()
 
     def stop(self, timeout: float = stop_seconds) -> None:
@@ -105,6 +105,11 @@ class ValkeyServer:
         return self._child.exit_code() if self._child else None
 
     @property
+    def last_words(self) -> str:
+        """The end of what this life of the server wrote to the log."""
+        return tail(self.log, since=self._log_offset)
+
+    @property
     def url(self) -> str:
         return f"redis://:{self._password()}@{LOOPBACK}:{self.port}/0"
 
@@ -141,7 +146,7 @@ class ValkeyServer:
                 self._child = None
                 return False
         self.kill()
-        raise ValkeyError(f"Valkey started but did not answer in time:\n{self._last_words()}")
+        raise ValkeyError(f"Valkey started but did not answer in time:\n{self.last_words}")
 
     def _write_configuration(self) -> None:
         settings = {
@@ -169,9 +174,6 @@ class ValkeyServer:
                     return [answers.readline(), answers.readline()] == [b"+OK\r\n", b"+PONG\r\n"]
         except OSError:
             return False
-
-    def _last_words(self) -> str:
-        return tail(self.log, since=self._log_offset)
 
 
 def _quoted(value: object) -> str:
