@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from core.connections import connect_redis, open_pool
 from core.failpoints import Failpoints
 from core.logs import configure_logs
-from core.migrations import pending_migrations
+from core.migrations import migrations, pending_migrations
 from core.redis_keys import ShardKeys, shards
 from core.settings import SettingsError, load
 from core.worker_loop import WorkerLoop
@@ -118,11 +118,13 @@ class Metering:
 
     async def _check_schema(self) -> None:
         async with self._pool.acquire() as connection:
-            missing = await pending_migrations(connection)  # type: ignore[arg-type]  # A proxy of it.
+            try:
+                missing = await pending_migrations(connection)  # type: ignore[arg-type]  # A proxy of it.
+            except asyncpg.UndefinedTableError:
+                missing = migrations()
         if missing:
-            raise RuntimeError(
-                f"the database lacks {', '.join(item.name for item in missing)}: run `poindexter migrate`"
-            )
+            names = ", ".join(item.name for item in missing)
+            raise RuntimeError(f"the database lacks {names}: run `poindexter migrate`")
 
 
 def _now() -> datetime:
@@ -156,7 +158,7 @@ def main() -> None:
     except (SettingsError, ValueError, OSError) as error:
         sys.exit(f"metering cannot start: {error}")
     configure_logs(settings.log_level)
-    disable_created_metrics()  # Twice the series, for nothing that we show.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # Twice the series, for nothing that we show.
     log.info("metering started", extra={"admin": "http://{}:{}".format(*listener.getsockname()[:2])})
     uvloop.run(run(settings, listener, failpoints))
     log.info("metering stopped")

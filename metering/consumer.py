@@ -22,8 +22,7 @@ __all__ = ["Consumer"]
 
 log = logging.getLogger(__name__)
 
-BLOCK_MS = 500
-Readable = list[tuple[Entry, UsageRow]]
+Acceptable = list[tuple[Entry, UsageRow]]
 
 
 class Consumer:
@@ -38,6 +37,7 @@ class Consumer:
         claim_idle_seconds: float,
         bounds: Callable[[], TimeBounds],
         failpoints: Failpoints,
+        block_ms: int = 500,
     ) -> None:
         self._streams = streams
         self._ledger = ledger
@@ -48,26 +48,44 @@ class Consumer:
         self._unfinished = True  # A predecessor of the same name may have left something.
         self._bounds = bounds
         self._failpoints = failpoints
+        self._block_ms = block_ms
 
     async def round(self) -> bool:
         """Book one batch. True when there was one. Raises what Redis or Postgres raise; nothing is lost then."""
-        entries = await self._next_entries()
-        if not entries:
-            return False
-        started = time.monotonic()
-        self._failpoints.reach("after_read")
-        for start in range(0, len(entries), self._batch_size):
-            await self.book(entries[start : start + self._batch_size])
-        self._unfinished = False
-        BATCH_SECONDS.observe(time.monotonic() - started)
-        return True
+        try:
+            entries = await self._next_entries()
+            started = time.monotonic()
+            self._failpoints.reach("after_read")
+            for start in range(0, len(entries), self._batch_size):
+                await self.book(entries[start : start + self._batch_size])
+        except Exception:
+            self._unfinished = True  # Redis has given us entries that it will not give again as new ones.
+            raise
+        if entries:
+            BATCH_SECONDS.observe(time.monotonic() - started)
+        return bool(entries)
 
     async def book(self, entries: list[Entry]) -> None:
         """Record in Postgres, then confirm in Redis: never the other way round."""
-        settled, totals = await self._record(entries)
+        settled, totals = await self.record(entries)
         self._failpoints.reach("after_commit_before_confirm")
         await self._streams.confirm(settled, totals)
         self._failpoints.reach("after_confirm")
+
+    async def record(self, entries: list[Entry]) -> tuple[list[Settled], list[PeriodTotal]]:
+        """Commit them to Postgres, each as an event or as a dead letter, and return what is left to confirm."""
+        bounds = self._bounds()
+        settled: list[Settled] = []
+        acceptable: Acceptable = []
+        refused: list[DeadLetter] = []
+        for entry in entries:
+            row, objection = _read(entry, bounds)
+            settled.append(Settled(entry, row))
+            if row is None or objection:
+                refused.append(DeadLetter(entry, objection))
+            else:
+                acceptable.append((entry, row))
+        return settled, await self._record_rows(acceptable, refused)
 
     async def _next_entries(self) -> list[Entry]:
         """Our own unfinished ones first, then those of the dead, then new ones."""
@@ -76,14 +94,13 @@ class Consumer:
             entries = await self._streams.read_pending(self._per_shard())
             if entries:
                 return entries
-        self._unfinished = True  # Until what is read now has been confirmed.
+            self._unfinished = False
         if time.monotonic() >= self._next_claim:
             entries = await self._streams.claim(self._per_shard(), idle_ms=round(self._claim_idle_seconds * 1000))
             if entries:
                 return entries
             self._next_claim = time.monotonic() + self._claim_idle_seconds / 3
-        entries = await self._streams.read_new(self._per_shard(), block_ms=BLOCK_MS)
-        self._unfinished = bool(entries)
+        entries = await self._streams.read_new(self._per_shard(), block_ms=self._block_ms)
         self._busy_shards = len({entry.shard.tag for entry in entries}) or self._streams.count
         return entries
 
@@ -92,38 +109,30 @@ class Consumer:
         on one shard or on all; memory stays below batch size x shards."""
         return -(-self._batch_size // self._busy_shards)
 
-    async def _record(self, entries: list[Entry]) -> tuple[list[Settled], list[PeriodTotal]]:
-        readable, unreadable = _sort_out(entries, self._bounds())
-        settled = [Settled(letter.entry, None) for letter in unreadable]
-        settled += [Settled(entry, row) for entry, row in readable]
-        return settled, await self._record_rows(readable, unreadable)
-
-    async def _record_rows(self, readable: Readable, dead: list[DeadLetter]) -> list[PeriodTotal]:
+    async def _record_rows(self, acceptable: Acceptable, dead: list[DeadLetter]) -> list[PeriodTotal]:
         """Halve a batch that Postgres refuses until the row at fault stands alone, and park that one."""
         try:
-            recorded = await self._ledger.record([row for _, row in readable], dead)
+            recorded = await self._ledger.record([row for _, row in acceptable], dead)
         except RefusedRows as refusal:
-            if not readable:
+            if not acceptable:
                 raise
-            if len(readable) == 1:
-                letter = DeadLetter(readable[0][0], f"Postgres refuses the row: {refusal}")
+            if len(acceptable) == 1:
+                letter = DeadLetter(acceptable[0][0], f"Postgres refuses the row: {refusal}")
                 return await self._record_rows([], [*dead, letter])
-            middle = len(readable) // 2
-            first = await self._record_rows(readable[:middle], dead)
-            return first + await self._record_rows(readable[middle:], [])
-        _count(recorded, len(readable), dead)
+            middle = len(acceptable) // 2
+            first = await self._record_rows(acceptable[:middle], dead)
+            return first + await self._record_rows(acceptable[middle:], [])
+        _count(recorded, len(acceptable), dead)
         return recorded.totals
 
 
-def _sort_out(entries: list[Entry], bounds: TimeBounds) -> tuple[Readable, list[DeadLetter]]:
-    readable: Readable = []
-    unreadable: list[DeadLetter] = []
-    for entry in entries:
-        try:
-            readable.append((entry, usage_row(entry, bounds)))
-        except MalformedEvent as error:
-            unreadable.append(DeadLetter(entry, str(error)))
-    return readable, unreadable
+def _read(entry: Entry, bounds: TimeBounds) -> tuple[UsageRow | None, str]:
+    """The row, if the entry is one, and why the ledger does not take it."""
+    try:
+        row = usage_row(entry)
+    except MalformedEvent as error:
+        return None, str(error)
+    return row, bounds.objection(row.day)
 
 
 def _count(recorded: Recorded, rows: int, dead: list[DeadLetter]) -> None:

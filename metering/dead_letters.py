@@ -7,7 +7,7 @@ stream. The event id decides, as always: an event that is in the ledger already 
 
 import base64
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
 import asyncpg
 import orjson
@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from core.lua_scripts import load_script
 from core.redis_keys import ShardKeys
 from core.usage_event import MalformedEvent
-from metering.entries import Entry, TimeBounds, usage_row
+from metering.entries import Entry, usage_row
 
 __all__ = ["DeadLetters", "ParkedEntry"]
 
@@ -30,8 +30,6 @@ SHOW = """
 """
 MARK = "UPDATE usage_dead_letters SET replayed_at = now() WHERE dead_letter_id = $1"
 WAITING = "SELECT count(*) FROM usage_dead_letters WHERE replayed_at IS NULL"
-
-ANY_DAY = TimeBounds(date.min, date.max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class DeadLetters:
         keys, period, charged = [letter.stream], "", 0
         fields = {name.encode(): value for name, value in letter.fields.items()}
         try:
-            row = usage_row(Entry(shard, letter.entry_id.encode(), fields), ANY_DAY)
+            row = usage_row(Entry(shard, letter.entry_id.encode(), fields))
         except MalformedEvent:
             row = None
         if row:

@@ -78,14 +78,16 @@ class TimeBounds:
     def around(cls, now: datetime, *, past_days: int, future_days: int) -> "TimeBounds":
         return cls(now.date() - timedelta(days=past_days), now.date() + timedelta(days=future_days))
 
-    def require(self, day: date) -> None:
+    def objection(self, day: date) -> str:
+        """Why the ledger does not take an event of this day; empty when it does."""
         if day < self.first:
-            raise MalformedEvent(f"the event is older than {self.first}, the first day that the ledger takes")
+            return f"the event is older than {self.first}, the first day that the ledger takes"
         if day > self.last:
-            raise MalformedEvent(f"the event is from the future: the last day that the ledger takes is {self.last}")
+            return f"the event is from the future: the last day that the ledger takes is {self.last}"
+        return ""
 
 
-def usage_row(entry: Entry, bounds: TimeBounds) -> UsageRow:
+def usage_row(entry: Entry) -> UsageRow:
     """Raises MalformedEvent."""
     try:
         wire, charged, waived = entry.fields[b"e"], entry.fields[b"c"], entry.fields[b"w"]
@@ -95,11 +97,9 @@ def usage_row(entry: Entry, bounds: TimeBounds) -> UsageRow:
         raise MalformedEvent("c or w is no whole number of nano-dollars")
     event: dict[str, Any] = read_fields(wire)
     at = event["at"]
-    day = day_of(at)
-    bounds.require(day)
     columns = (
         event["id"],
-        day,
+        day_of(at),
         instant_of(at),
         event["period"],
         event["account"],

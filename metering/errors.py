@@ -3,12 +3,13 @@ What metering tells its callers apart.
 
 * MeteringError
   x RefusedRows     Postgres refuses the data itself, now and for ever: bisect the batch and park the row at fault
+    x PartitionMissing   … because the month has no partition: make it and try again
   x StreamTooLong   the stream is too long to be counted in one script: let the consumers catch up first
 
 Everything else (a server that is away, a deadlock, a time-out) passes through unchanged: the round is tried again.
 """
 
-__all__ = ["MeteringError", "RefusedRows", "StreamTooLong"]
+__all__ = ["MeteringError", "PartitionMissing", "RefusedRows", "StreamTooLong"]
 
 
 class MeteringError(Exception):
@@ -17,6 +18,10 @@ class MeteringError(Exception):
 
 class RefusedRows(MeteringError):
     """The message is Postgres's own, without the row."""
+
+
+class PartitionMissing(RefusedRows):
+    pass
 
 
 class StreamTooLong(MeteringError):

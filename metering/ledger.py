@@ -16,7 +16,7 @@ import orjson
 from core.failpoints import Failpoints
 from core.principal import AccountId, KeyId
 from metering.entries import COLUMNS, DeadLetter, UsageRow
-from metering.errors import RefusedRows
+from metering.errors import PartitionMissing, RefusedRows
 from metering.partitions import Partitions
 
 __all__ = ["WHOLE_ACCOUNT", "Ledger", "PeriodTotal", "Recorded"]
@@ -40,7 +40,9 @@ MEASURES = (
 SUMMED = MEASURES[2:]
 
 STORED = ", ".join("weights::integer[]" if name == "weights" else name for name in COLUMNS)
-ARRIVED = f"""
+# A commit that we confirm in Redis must survive a crash of Postgres, whatever the server's default is.
+BEGIN = f"""
+SET LOCAL synchronous_commit = on;
 CREATE TEMPORARY TABLE IF NOT EXISTS arrived ON COMMIT DELETE ROWS AS
 SELECT {", ".join("weights::text" if name == "weights" else name for name in COLUMNS)} FROM usage_events WITH NO DATA
 """  # noqa: S608  # Made of constants.
@@ -92,7 +94,12 @@ ON CONFLICT (stream, entry_id) DO NOTHING
 RETURNING dead_letter_id
 """
 
-AT_FAULT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+AT_FAULT = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    OverflowError,  # asyncpg itself, for a number beyond its column.
+)
 """What Postgres, or asyncpg on its way there, says about the data itself."""
 
 
@@ -131,27 +138,34 @@ class Ledger:
 
     async def record(self, rows: Sequence[UsageRow], dead_letters: Sequence[DeadLetter] = ()) -> Recorded:
         """Everything in one transaction, or nothing."""
+        try:
+            return await self._record(rows, dead_letters)
+        except PartitionMissing:
+            self._partitions.forget()  # Somebody has dropped a month that we had seen.
+            return await self._record(rows, dead_letters)
+
+    async def _record(self, rows: Sequence[UsageRow], dead_letters: Sequence[DeadLetter]) -> Recorded:
         await self._partitions.ensure({row.day for row in rows})
-        async with self._pool.acquire() as connection:
-            try:
-                async with connection.transaction():
-                    recorded = await _record(connection, rows, dead_letters)
-                    self._failpoints.reach("after_insert_before_commit")
-            except AT_FAULT as error:
-                self._partitions.forget()  # "No partition found for row" is one of these: somebody dropped a month.
-                raise RefusedRows(f"{type(error).__name__}: {error.args[0]}") from error
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                recorded = await _insert(connection, rows, dead_letters)
+                self._failpoints.reach("after_insert_before_commit")
+        except AT_FAULT as error:
+            if isinstance(error, asyncpg.CheckViolationError) and not error.constraint_name:
+                raise PartitionMissing(str(error)) from error
+            raise RefusedRows(f"{type(error).__name__}: {error}") from error
         return recorded
 
 
-async def _record(
+async def _insert(
     connection: asyncpg.pool.PoolConnectionProxy, rows: Sequence[UsageRow], dead_letters: Sequence[DeadLetter]
 ) -> Recorded:
+    await connection.execute(BEGIN)
     parked = 0
     for letter in dead_letters:
         parked += await connection.fetchval(PARK, *_columns(letter)) is not None
     if not rows:
         return Recorded(0, parked, 0, {}, [])
-    await connection.execute(ARRIVED)
     await connection.copy_records_to_table("arrived", records=rows, columns=COLUMNS)
     counted = await connection.fetch(RECORD)
     totals = [PeriodTotal(*row) for row in await connection.fetch(TOTALS)]
@@ -165,6 +179,13 @@ async def _record(
 
 
 def _columns(letter: DeadLetter) -> tuple[str, str, str, str]:
-    stream, entry_id, fields = letter.entry
-    encoded = {name.decode(errors="replace"): base64.b64encode(value).decode() for name, value in fields.items()}
-    return stream.usage_stream, entry_id.decode(), orjson.dumps(encoded).decode(), letter.reason[:500]
+    """Nothing in here may be refused again: Postgres stores no NUL."""
+    shard, entry_id, fields = letter.entry
+    encoded = {
+        _storable(name.decode(errors="replace")): base64.b64encode(value).decode() for name, value in fields.items()
+    }
+    return shard.usage_stream, entry_id.decode(), orjson.dumps(encoded).decode(), _storable(letter.reason)[:500]
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -1,0 +1,219 @@
+import asyncio
+from datetime import date
+from typing import Any
+
+import pytest
+from redis.exceptions import RedisError
+
+from core.principal import AccountId, KeyId
+from core.redis_keys import ShardKeys
+from deploy.local.valkey import ValkeyServer
+from metering.counter_watch import CounterWatch
+from metering.counters import Counters
+from metering.errors import StreamTooLong
+from tests.metering.events import NOW, PERIOD, event
+from tests.metering.workbench import SHARDS, Workbench, workbench
+
+
+async def used_account(bench: Workbench, *, recorded: int = 3, waiting: int = 2) -> tuple[int, int]:
+    """An account with one key, some events in the ledger, some in the stream, one live reservation of 900."""
+    account, (key,) = await bench.create_account()
+    await publish(bench, account, key)
+    await bench.settle_all(event(account, key, cost=1_000) for _ in range(recorded))
+    await bench.drain()
+    await bench.settle_all(event(account, key, cost=10) for _ in range(waiting))
+    await bench.admit(event(account, key), cost=900)
+    return account, key
+
+
+async def publish(bench: Workbench, account: int, key: int) -> None:
+    await bench.directory.publish_account(AccountId(account), PERIOD)
+    await bench.directory.publish_key(KeyId(key), PERIOD)
+
+
+async def test_counters_that_agree_have_no_difference(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        await used_account(bench)
+
+        differences = await bench.counters.check()
+
+        assert differences == []
+
+
+@pytest.mark.parametrize(
+    ("field", "right"),
+    [("pending:{period}", "20"), ("ledger:{period}", "3000"), ("reserved", "900"), ("in_flight", "1")],
+)
+async def test_a_counter_that_drifted_is_found_and_set_right(
+    database_url: str, redis_url: str, field: str, right: str
+) -> None:
+    field = field.format(period=PERIOD)
+    async with workbench(database_url, redis_url) as bench:
+        account, key = await used_account(bench)
+        shard = ShardKeys.of(AccountId(account), SHARDS)
+        for scope in (shard.account(AccountId(account)), shard.key(KeyId(key))):
+            await bench.redis.hset(scope, field, 77)
+
+        found = await bench.counters.check()
+        rebuilt = await bench.counters.rebuild([AccountId(account)])
+
+        assert [(item.field, item.stored, item.expected) for item in found] == [(field, 77, int(right))] * 2
+        assert set(rebuilt) == set(found)
+        assert (await bench.account(account))[field] == right
+        assert await bench.counters.check() == []
+
+
+async def test_ten_rebuilds_at_once_leave_what_one_leaves(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        account, _ = await used_account(bench)
+        before = await bench.account(account)
+        scope = ShardKeys.of(AccountId(account), SHARDS).account(AccountId(account))
+        names = f"ledger:{PERIOD}", f"ledger_version:{PERIOD}", f"pending:{PERIOD}", "reserved", "in_flight"
+        await bench.redis.hdel(scope, *names)
+
+        await asyncio.gather(*(bench.counters.rebuild() for _ in range(10)))
+
+        assert await bench.account(account) == before
+
+
+async def test_rebuilds_under_load_end_with_the_right_counters(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        account, key = await used_account(bench)
+        events = [event(account, key, cost=number) for number in range(200)]
+
+        async def load() -> None:
+            for item in events:
+                await bench.settle(item)
+
+        async def rebuild() -> None:
+            for _ in range(10):
+                await bench.counters.rebuild()
+
+        await asyncio.gather(load(), rebuild(), rebuild(), bench.drain(bench.consumer(batch_size=10)))
+        await bench.drain()
+
+        assert await bench.counters.check() == []
+        assert (await bench.account(account))[f"ledger:{PERIOD}"] == str(3_000 + 20 + sum(range(200)))
+
+
+async def test_an_emptied_redis_holds_the_ledger_again_after_a_rebuild(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        account, key = await used_account(bench, waiting=0)
+        await bench.redis.flushall()
+
+        await publish(bench, account, key)
+        differences = await bench.counters.rebuild()
+
+        scope = await bench.account(account)
+        assert differences == []
+        assert scope[f"ledger:{PERIOD}"] == "3000"
+
+
+async def test_a_redis_that_came_back_older_is_set_right_at_the_first_look(
+    database_url: str, redis_url: str, valkey_server: ValkeyServer
+) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        account, _ = await used_account(bench, recorded=3)
+        watch = CounterWatch(bench.redis, bench.counters, check_seconds=3_600)
+        await watch.round()
+        scope = ShardKeys.of(AccountId(account), SHARDS).account(AccountId(account))
+        older: dict[Any, Any] = {f"ledger:{PERIOD}": 1_000, f"ledger_version:{PERIOD}": 1}
+        await bench.redis.hset(scope, mapping=older)
+
+        await watch.round()
+        same_server = (await bench.account(account))[f"ledger:{PERIOD}"]
+        valkey_server.restart()
+        with pytest.raises(RedisError):
+            await watch.round()
+        await watch.round()
+
+        assert same_server == "1000"
+        assert (await bench.account(account))[f"ledger:{PERIOD}"] == "3000"
+        assert await bench.counters.check() == []
+
+
+async def test_a_database_that_was_restored_overrules_a_newer_redis(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        account, _ = await used_account(bench, recorded=3)
+        await bench.pool.execute("UPDATE usage_periods SET requests = 1, charged_nano_usd = 1000")
+
+        await bench.counters.rebuild()
+
+        assert (await bench.account(account))[f"ledger:{PERIOD}"] == "1000"
+
+
+async def test_an_event_that_waits_for_its_confirmation_is_no_difference(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        account, key = await used_account(bench, waiting=0)
+        await bench.settle(event(account, key, cost=5))
+        consumer, streams = bench.consumer("late"), bench.streams("late")
+        settled, totals = await consumer.record(await streams.read_new(10, block_ms=10))
+
+        check = asyncio.create_task(bench.counters.check())
+        await asyncio.sleep(0.1)
+        await streams.confirm(settled, totals)
+
+        assert await check == []
+
+
+async def test_fields_of_a_period_that_is_over_are_removed_once_nothing_is_pending_in_it(
+    database_url: str, redis_url: str
+) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        account, key = await used_account(bench)
+        scope = ShardKeys.of(AccountId(account), SHARDS).account(AccountId(account))
+        old: dict[Any, Any] = {f"{kind}:2020-01-01": 0 for kind in ("ledger", "ledger_version", "pending")}
+        await bench.redis.hset(scope, mapping=old)
+        late = event(account, key, at=NOW, cost=7, period=date(2020, 2, 1))
+        await bench.settle(late)
+
+        await bench.counters.rebuild()
+
+        fields = await bench.account(account)
+        assert not [name for name in fields if "2020-01-01" in name]
+        assert fields["pending:2020-02-01"] == "7"
+
+
+async def test_a_parked_entry_leaves_no_difference_behind(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        account, key = await used_account(bench)
+        await bench.settle(event(account, key, status=70_000))
+
+        await bench.drain()
+
+        assert await bench.counters.check() == []
+
+
+async def test_an_entry_that_only_the_consumer_finds_unreadable_counts_until_it_is_parked(
+    database_url: str, redis_url: str
+) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        account, key = await used_account(bench)
+        await bench.put(event(account, key), e=b"not json at all")
+
+        differences = await bench.counters.check()
+
+        assert differences == []
+
+
+async def test_a_stream_that_is_too_long_is_not_counted(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metering.counters.LONGEST_STREAM", 1)
+    async with workbench(database_url, redis_url) as bench:
+        await used_account(bench, waiting=2)
+
+        with pytest.raises(StreamTooLong, match="2 entries"):
+            await bench.counters.rebuild()
+
+
+async def test_accounts_of_every_shard_are_compared_in_one_check(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        for _ in range(8):
+            account, _ = await used_account(bench, recorded=1, waiting=0)
+            scope = ShardKeys.of(AccountId(account), SHARDS).account(AccountId(account))
+            await bench.redis.hset(scope, "in_flight", 9)
+
+        differences = await Counters(bench.pool, bench.redis, shard_count=SHARDS, now=lambda: NOW).check()
+
+        assert [item.field for item in differences] == ["in_flight"] * 8

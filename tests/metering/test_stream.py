@@ -1,0 +1,98 @@
+import pytest
+
+from core.redis_keys import CONSUMER_GROUP, ShardKeys, shards
+from metering.metrics import DELETED_PENDING
+from metering.stream import Settled
+from tests.metering.events import event, many
+from tests.metering.workbench import SHARDS, workbench
+
+
+def deleted() -> float:
+    return float(DELETED_PENDING._value.get())
+
+
+async def test_groups_are_made_once_and_begin_at_the_first_entry(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        await bench.settle(event())
+
+        for _ in range(2):
+            await bench.streams().create_groups()
+
+        assert len(await bench.streams().read_new(10, block_ms=10)) == 1
+
+
+@pytest.mark.parametrize("way", ["claim", "read_pending"])
+async def test_entries_that_were_deleted_before_they_were_recorded_raise_an_alarm(
+    database_url: str, redis_url: str, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    stream = ShardKeys.of(event().account_id, SHARDS).usage_stream
+    before = deleted()
+    async with workbench(database_url, redis_url) as bench:
+        streams = bench.streams()
+        await streams.create_groups()
+        await bench.settle_all(event() for _ in range(5))
+        await streams.read_new(10, block_ms=10)
+        await bench.redis.xtrim(stream, maxlen=2, approximate=False)
+
+        left = await (streams.claim(10, idle_ms=0) if way == "claim" else streams.read_pending(10))
+
+        assert len(left) == 2
+        assert deleted() == before + 3
+        assert "deleted before they reached the ledger" in caplog.text
+        summary = await bench.redis.xpending(stream, CONSUMER_GROUP)
+        assert summary["pending"] == 2
+
+
+async def test_a_consumer_leaves_its_groups_only_where_nothing_is_pending(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        streams = bench.streams("leaver")
+        await streams.create_groups()
+        await bench.settle(event())
+        await streams.read_new(10, block_ms=10)
+
+        await streams.leave()
+
+        names = [
+            consumer["name"]
+            for shard in shards(SHARDS)
+            for consumer in await bench.redis.xinfo_consumers(shard.usage_stream, CONSUMER_GROUP)
+        ]
+        assert names == [b"leaver"]
+        assert len(await streams.read_pending(10)) == 1
+
+
+async def test_confirming_twice_takes_the_amount_out_once(database_url: str, redis_url: str) -> None:
+    events = many(30)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.settle_all(events)
+        streams = bench.streams()
+        await streams.create_groups()
+        settled, totals = await bench.consumer().record(await streams.read_new(100, block_ms=10))
+
+        for _ in range(2):
+            await streams.confirm(settled, totals)
+
+        await bench.assert_everything_adds_up(events)
+
+
+async def test_more_entries_than_fit_into_one_call_are_confirmed_in_several(database_url: str, redis_url: str) -> None:
+    events = [event(cost=number) for number in range(450)]
+    async with workbench(database_url, redis_url) as bench:
+        await bench.settle_all(events)
+
+        await bench.drain(bench.consumer(batch_size=5_000))
+
+        await bench.assert_everything_adds_up(events)
+
+
+async def test_an_entry_without_an_account_is_only_taken_off_the_stream(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        streams = bench.streams()
+        await streams.create_groups()
+        await bench.put(event(), e=b"{}")
+        (entry,) = await streams.read_new(10, block_ms=10)
+
+        await streams.confirm([Settled(entry, None)], [])
+
+        assert await bench.entries_left() == 0
+        assert await bench.account(1) == {}
