@@ -1,5 +1,20 @@
-from core.connections import open_pool
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+import redis.exceptions
+
+from core import connections
+from core.connections import connect_postgres, connect_redis, open_pool
 from core.settings import Secret
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A server that accepts connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
 
 
 async def test_a_pool_opens_while_postgres_is_away_and_works_when_it_is_there(database_url: str) -> None:
@@ -10,3 +25,71 @@ async def test_a_pool_opens_while_postgres_is_away_and_works_when_it_is_there(da
 
     away.terminate()
     await there.close()
+
+
+async def test_postgres_that_does_not_answer_is_given_up(silent_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 0.2)
+    url = Secret(f"postgresql://u:p@127.0.0.1:{silent_port}/x?sslmode=disable")
+
+    async with asyncio.timeout(5):
+        with pytest.raises(TimeoutError):
+            await connect_postgres(url, application="test")
+
+
+async def test_a_pool_whose_postgres_does_not_answer_fails_when_it_is_used(
+    silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 0.2)
+    url = Secret(f"postgresql://u:p@127.0.0.1:{silent_port}/x?sslmode=disable")
+
+    async with asyncio.timeout(5):
+        pool = await open_pool(url, most=2, application="test")
+        with pytest.raises(TimeoutError):
+            await pool.fetchval("SELECT 1")
+        pool.terminate()
+
+
+async def test_redis_that_does_not_answer_is_given_up_without_a_retry(silent_port: int) -> None:
+    client = connect_redis(Secret(f"redis://127.0.0.1:{silent_port}/0"), reply_seconds=0.2)
+
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(redis.exceptions.RedisError):
+        await client.ping()
+
+    assert asyncio.get_running_loop().time() - started < 1.5
+    await client.aclose()
+
+
+async def test_redis_that_is_not_there_is_an_error_at_once() -> None:
+    client = connect_redis(Secret("redis://127.0.0.1:1/0"))
+
+    with pytest.raises(redis.exceptions.ConnectionError):
+        await client.ping()
+
+    await client.aclose()
+
+
+async def test_a_statement_that_runs_too_long_is_cut(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "STATEMENT_SECONDS", 0.2)
+    pool = await open_pool(Secret(database_url), most=1, application="test")
+
+    with pytest.raises(TimeoutError):
+        await pool.execute("SELECT pg_sleep(20)")
+
+    assert await pool.fetchval("SELECT 1") == 1
+    await pool.close()
+
+
+async def test_a_session_says_whose_it_is(database_url: str) -> None:
+    pool = await open_pool(Secret(database_url), most=1, application="poindexter-test")
+
+    assert await pool.fetchval("SHOW application_name") == "poindexter-test"
+
+    await pool.close()
+
+
+async def test_a_refused_connection_does_not_repeat_the_password() -> None:
+    with pytest.raises(ConnectionRefusedError) as caught:
+        await connect_postgres(Secret("postgresql://nobody:canary@127.0.0.1:1/none"), application="test")
+
+    assert "canary" not in str(caught.value)
