@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from core.connections import connect_redis, open_pool
+from core.failpoints import Failpoints
 from core.key_directory import KeyDirectory
 from core.lua_scripts import load_script
 from core.money import parse_usd
@@ -60,6 +61,7 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
     lease_ms = round(settings.gateway_lease_seconds * 1000)
     shard_count = settings.redis_shards
     breaker = CircuitBreaker()
+    failpoints = Failpoints(environment.get("POINDEXTER_FAILPOINT", ""))
     catalog = Catalog(
         settings.gateway_models_file, environment, connect_seconds=settings.gateway_connect_seconds, breaker=breaker
     )
@@ -95,10 +97,12 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
             transport,
             RetryPolicy(max_attempts=settings.gateway_max_attempts, max_seconds=settings.gateway_retry_seconds),
             HangUps(most_drains=drains, drain_seconds=settings.gateway_drain_seconds),
+            failpoints,
             max_answer_bytes=settings.gateway_max_answer_bytes,
         ),
-        relay=Relay(),
+        relay=Relay(failpoints),
         leases=leases,
+        failpoints=failpoints,
         max_body_bytes=settings.gateway_max_body_bytes,
         body_seconds=settings.gateway_body_seconds,
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from core.failpoints import Failpoints
 from gateway.admission import Admission
 from gateway.authentication import Authentication
 from gateway.catalog import Catalog
@@ -23,6 +24,7 @@ class ChatCompletions:
     failover: Failover
     relay: Relay
     leases: Leases
+    failpoints: Failpoints
     max_body_bytes: int
     body_seconds: float
 
@@ -35,6 +37,7 @@ class ChatCompletions:
         reservation = client.reservation = await self.admission.admit(
             client.principal, chat, model, event_id=client.request_id, now_ms=client.received_ms
         )
+        self.failpoints.reach("after_admission")
         client.answer_headers += limit_headers(reservation.limits)
         self.leases.add(reservation)
         try:

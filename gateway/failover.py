@@ -8,6 +8,7 @@ import random
 import time
 from dataclasses import dataclass
 
+from core.failpoints import Failpoints
 from core.models_file import Model
 from gateway.catalog import Catalog
 from gateway.chat_request import ChatRequest
@@ -62,12 +63,20 @@ class _AttemptFailed(Exception):
 
 class Failover:
     def __init__(
-        self, catalog: Catalog, transport: Transport, policy: RetryPolicy, hang_ups: HangUps, *, max_answer_bytes: int
+        self,
+        catalog: Catalog,
+        transport: Transport,
+        policy: RetryPolicy,
+        hang_ups: HangUps,
+        failpoints: Failpoints,
+        *,
+        max_answer_bytes: int,
     ) -> None:
         self._catalog = catalog
         self._transport = transport
         self._policy = policy
         self._hang_ups = hang_ups
+        self._failpoints = failpoints
         self._max_answer_bytes = max_answer_bytes
 
     async def open(self, client: Exchange, chat: ChatRequest, model: Model, reservation: Reservation) -> OpenAnswer:
@@ -121,6 +130,7 @@ class Failover:
             await on_its_way
         sent_at = time.monotonic()
         exchange = upstream.send(self._transport, body, reservation.event_id, client.headers, stream=chat.stream)
+        self._failpoints.reach("after_dispatch")
         self._hang_ups.watch(client, exchange)
         outcome, failure = AttemptOutcome.ABANDONED, None
         try:

@@ -14,10 +14,11 @@ ledger, and an answer that was seen to end is on its way to the ledger.
 
 import asyncio
 import time
-from dataclasses import replace
+from collections.abc import Awaitable
 
-from core.token_usage import TokenUsage
+from core.failpoints import Failpoints
 from core.usage_event import Outcome
+from gateway.charge import Charge, ChargeTerms
 from gateway.errors import UpstreamFailed
 from gateway.exchange import ClientGone, Exchange, Headers
 from gateway.failover import OpenAnswer, transport_failure
@@ -38,87 +39,102 @@ TAIL_SECONDS = 1.0
 
 
 class Relay:
-    """Stateless; one for the process."""
+    """One for the process; what belongs to one answer is in `_Relayed`."""
+
+    def __init__(self, failpoints: Failpoints) -> None:
+        self._failpoints = failpoints
 
     async def run(self, client: Exchange, opened: OpenAnswer, reservation: Reservation) -> None:
         """Raises ClientGone after settling; nothing else that a client or an upstream can cause."""
         client.answer_headers += _origin_headers(client, opened, reservation)
+        relayed = _Relayed(client, opened, reservation, self._failpoints)
         try:
             if opened.answer is not None:
-                await _relay_whole(client, opened, opened.answer, reservation)
+                await relayed.whole(opened.answer)
             elif opened.stream is not None:
-                await _relay_stream(client, opened, opened.stream, reservation)
+                await relayed.streamed(opened.stream)
         finally:
             client.on_hang_up(None)
             opened.exchange.close()
 
 
-async def _relay_whole(client: Exchange, opened: OpenAnswer, answer: Answer, reservation: Reservation) -> None:
-    usage, reason = _metered(answer.usage, answer.usage_flaw, answer.estimated_output, reservation)
-    outcome = Outcome.CLIENT_GONE if client.client_gone else Outcome.COMPLETE
-    settled = reservation.settle(_ending(client, opened, usage, outcome, reason))
-    try:
-        await client.answer(200, JSON, answer.body)
-    finally:
-        await settled
+class _Relayed:
+    """One answer on its way."""
 
+    __slots__ = ("_client", "_failpoints", "_opened", "_reservation")
 
-async def _relay_stream(
-    client: Exchange, opened: OpenAnswer, stream: StreamTranslator, reservation: Reservation
-) -> None:
-    reservation.progress = stream
-    outcome = Outcome.CUT  # Unless the loop below gets to say more: cancelled by a shutdown.
-    last = b""
-    try:
-        await client.start(200, EVENT_STREAM)
-        last = await _pump(client, opened, stream)
-        outcome = Outcome.UPSTREAM_FAILED if stream.failure else Outcome.COMPLETE
-    except ClientGone:
-        outcome = Outcome.CLIENT_GONE
-        raise
-    except TransportError as error:
-        outcome = Outcome.UPSTREAM_FAILED
-        last = _broken_off(stream, transport_failure(error).message)
-    finally:
-        await _end(client, opened, stream, reservation, outcome, last)
+    def __init__(self, client: Exchange, opened: OpenAnswer, reservation: Reservation, failpoints: Failpoints) -> None:
+        self._client = client
+        self._opened = opened
+        self._reservation = reservation
+        self._failpoints = failpoints
 
+    async def whole(self, answer: Answer) -> None:
+        charge = Charge.of(answer.usage, answer.usage_flaw, answer.estimated_output, self._terms)
+        outcome = Outcome.CLIENT_GONE if self._client.client_gone else Outcome.COMPLETE
+        settled = self._settle(charge, outcome)
+        try:
+            await self._client.answer(200, JSON, answer.body)
+        finally:
+            await settled
 
-async def _pump(client: Exchange, opened: OpenAnswer, stream: StreamTranslator) -> bytes:
-    """Chunks from the upstream to the client until the answer's end; returns the bytes that end it."""
-    chunk, out, hung_up = b"start", opened.first, False
-    while not stream.finished and stream.failure is None and chunk:
-        if out and not hung_up:
-            try:
-                await client.send(out)
-            except ClientGone:
-                hung_up = True  # Draining, or the upstream is being aborted and the next read says so.
-        chunk = await opened.exchange.next_chunk()
-        out = stream.feed(chunk) if chunk else stream.end()
-    if hung_up:
-        raise ClientGone
-    if stream.failure is not None:
-        return out + _broken_off(stream, stream.failure.message)
-    return out
+    async def streamed(self, stream: StreamTranslator) -> None:
+        self._reservation.progress = stream
+        outcome = Outcome.CUT  # Unless the rest gets to say more: cancelled by a shutdown.
+        last = b""
+        try:
+            await self._client.start(200, EVENT_STREAM)
+            last = await self._pump(stream)
+            outcome = Outcome.UPSTREAM_FAILED if stream.failure else Outcome.COMPLETE
+        except ClientGone:
+            outcome = Outcome.CLIENT_GONE
+            raise
+        except TransportError as error:
+            outcome = Outcome.UPSTREAM_FAILED
+            last = _broken_off(stream, transport_failure(error).message)
+        finally:
+            await self._end(stream, outcome, last)
 
+    async def _pump(self, stream: StreamTranslator) -> bytes:
+        """Chunks from the upstream to the client until the answer's end; returns the bytes that end it."""
+        client, upstream, feed = self._client, self._opened.exchange, stream.feed
+        chunk, out, hung_up = b"first", self._opened.first, False
+        while not stream.finished and stream.failure is None and chunk:
+            if out and not hung_up:
+                try:
+                    await client.send(out)
+                except ClientGone:
+                    hung_up = True  # Draining, or the upstream is being aborted and the next read says so.
+            self._failpoints.reach("mid_stream")
+            chunk = await upstream.next_chunk()
+            out = feed(chunk) if chunk else stream.end()
+        if hung_up:
+            raise ClientGone
+        if stream.failure is not None:
+            return out + _broken_off(stream, stream.failure.message)
+        return out
 
-async def _end(
-    client: Exchange,
-    opened: OpenAnswer,
-    stream: StreamTranslator,
-    reservation: Reservation,
-    outcome: Outcome,
-    last: bytes,
-) -> None:
-    flaw = stream.usage_flaw if stream.finished else outcome.value
-    usage, reason = _metered(stream.usage, flaw, stream.delivered_output, reservation)
-    settled = reservation.settle(_ending(client, opened, usage, outcome, reason))
-    try:
-        if outcome is not Outcome.CLIENT_GONE and outcome is not Outcome.CUT:
-            await client.send(last, more=False)
-        if stream.finished:
-            await _read_tail(opened)
-    finally:
-        await settled
+    async def _end(self, stream: StreamTranslator, outcome: Outcome, last: bytes) -> None:
+        flaw = stream.usage_flaw if stream.finished else outcome.value
+        settled = self._settle(Charge.of(stream.usage, flaw, stream.delivered_output, self._terms), outcome)
+        try:
+            if outcome is Outcome.COMPLETE or outcome is Outcome.UPSTREAM_FAILED:
+                await self._client.send(last, more=False)
+            if stream.finished:
+                await _read_tail(self._opened)
+        finally:
+            await settled
+
+    @property
+    def _terms(self) -> ChargeTerms:
+        reservation = self._reservation
+        return ChargeTerms(reservation.likely_input, reservation.granted_output * reservation.choices)
+
+    def _settle(self, charge: Charge, outcome: Outcome) -> Awaitable[None]:
+        self._failpoints.reach("before_settlement")
+        settled = self._reservation.settle(_ending(self._client, self._opened, charge, outcome))
+        self._failpoints.reach("after_settlement")
+        return settled
 
 
 async def _read_tail(opened: OpenAnswer) -> None:
@@ -137,27 +153,13 @@ def _broken_off(stream: StreamTranslator, message: str) -> bytes:
     return stream.error_frame(message, UpstreamFailed.type, UpstreamFailed.code)
 
 
-def _metered(
-    reported: TokenUsage | None, flaw: str | None, delivered: int, reservation: Reservation
-) -> tuple[TokenUsage, str]:
-    """What is charged, and why it is our own count ("" when it is the upstream's)."""
-    if reported is not None and not flaw:
-        return reported, ""
-    bounded = min(delivered, reservation.granted_output * reservation.choices)
-    if reported is None:
-        return TokenUsage(input=reservation.likely_input, output=bounded), flaw or "no_usage_reported"
-    usage = reported if reported.prompt else replace(reported, input=reservation.likely_input)
-    # A placeholder, or a count that stopped growing: what was delivered was used as well.
-    return replace(usage, output=max(usage.output, bounded - usage.reasoning)), flaw or ""
-
-
-def _ending(client: Exchange, opened: OpenAnswer, usage: TokenUsage, outcome: Outcome, reason: str) -> Ending:
+def _ending(client: Exchange, opened: OpenAnswer, charge: Charge, outcome: Outcome) -> Ending:
     now = time.monotonic()
     first_byte = client.first_byte_seconds or now - client.received_at
     return Ending(
-        usage=usage,
+        usage=charge.usage,
         outcome=outcome,
-        estimated=reason,
+        estimated=charge.estimated,
         latency_ms=round((now - client.received_at) * 1000),
         first_byte_ms=round(first_byte * 1000),
         upstream_request_id=opened.upstream_request_id,
