@@ -4,7 +4,6 @@ token.
 """
 
 from dataclasses import astuple, dataclass
-from operator import mul
 
 from core.token_usage import TokenUsage
 
@@ -24,7 +23,14 @@ class TokenPrices:
 
     def cost(self, usage: TokenUsage) -> int:
         """Nano-dollars."""
-        return sum(map(mul, astuple(self), usage.as_tuple()))
+        return (
+            self.input * usage.input
+            + self.cache_read * usage.cache_read
+            + self.cache_write_5m * usage.cache_write_5m
+            + self.cache_write_1h * usage.cache_write_1h
+            + self.output * usage.output
+            + self.reasoning * usage.reasoning
+        )
 
     @property
     def dearest_input(self) -> int:

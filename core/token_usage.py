@@ -1,6 +1,6 @@
 """The token classes of one answer."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 __all__ = ["CLASSES", "TokenUsage"]
 
@@ -37,8 +37,8 @@ class TokenUsage:
         return self.prompt + self.completion
 
     def as_tuple(self) -> tuple[int, ...]:
-        """The counts in the order of `CLASSES`."""
-        return astuple(self)
+        """The counts in the order of `CLASSES`. Written out, because `dataclasses.astuple` copies deeply."""
+        return self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h, self.output, self.reasoning
 
 
 CLASSES: tuple[str, ...] = tuple(TokenUsage.__dataclass_fields__)
