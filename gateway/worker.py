@@ -41,6 +41,7 @@ async def serve(
                 ws="none",
                 lifespan="off",
                 access_log=False,
+                proxy_headers=False,  # Nothing asks for the client's address or scheme.
                 server_header=False,
                 log_config=None,
                 timeout_keep_alive=IDLE_SECONDS,
