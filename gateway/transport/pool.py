@@ -130,12 +130,12 @@ class OriginPool:
 
     async def _open(self, exchange: Exchange) -> Connection:
         origin = self._origin
-        seconds = exchange.timeouts.connect
+        seconds = min(exchange.timeouts.connect, exchange.expires_at - self._loop.time())
         try:
-            async with asyncio.timeout_at(min(self._loop.time() + seconds, exchange.expires_at)):
+            async with asyncio.timeout(seconds):
                 connection = await dial(origin, self._ssl_context, self._make, self._loop)
         except TimeoutError:
-            raise ConnectTimeout(f"no connection to {origin.key} within {seconds:g} s") from None
+            raise ConnectTimeout(f"no connection to {origin.key} within {seconds:.3g} s") from None
         except (OSError, UnicodeError) as error:
             raise ConnectFailed(f"{origin.key}: {error}") from error
         if connection.closed:

@@ -33,7 +33,7 @@ from tests.gateway.transport.peer import (
 from tests.gateway.transport.responses import GOOD, REFUSED
 
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
-BRIEF = 0.15
+BRIEF = 0.3
 LONG_STREAM = STREAM_HEAD + b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
 
 
@@ -167,8 +167,8 @@ async def test_a_stalled_body_times_out_counted_from_its_last_byte() -> None:
     async def stall(call: Call) -> None:
         await call.request()
         await call.send(STREAM_HEAD)
-        for _ in range(6):
-            await asyncio.sleep(BRIEF / 3)
+        for _ in range(10):
+            await asyncio.sleep(BRIEF / 6)
             await call.send(b"1\r\nx\r\n")
         await call.closed_by_client()
 
@@ -180,7 +180,7 @@ async def test_a_stalled_body_times_out_counted_from_its_last_byte() -> None:
             await drain(exchange, received)
         exchange.close()
 
-        assert b"".join(received) == b"xxxxxx"
+        assert b"".join(received) == b"x" * 10
         await until(lambda: upstream.open == 0)
 
 
@@ -245,7 +245,7 @@ async def test_a_slow_reader_slows_the_upstream_down_and_loses_nothing() -> None
 
     async with peer(pour) as upstream, transport() as client:
         exchange = await client.open(upstream.origin, upstream.head(), b"", Timeouts(idle=BRIEF))
-        await asyncio.sleep(BRIEF * 2)
+        await asyncio.sleep(BRIEF * 1.5)
         held_back = sent
         largest = received = 0
         while chunk := await exchange.next_chunk():
@@ -267,7 +267,7 @@ async def test_the_idle_time_starts_again_after_a_pause_of_ours(goes_on: bool) -
         await call.send(STREAM_HEAD + b"50000\r\n" + b"x" * 0x50000 + b"\r\n")
         await resumed.wait()
         if goes_on:
-            await asyncio.sleep(BRIEF / 3)
+            await asyncio.sleep(BRIEF / 6)
             await call.send(b"0\r\n\r\n")
         await call.closed_by_client()
 
@@ -276,7 +276,7 @@ async def test_the_idle_time_starts_again_after_a_pause_of_ours(goes_on: bool) -
         connection = exchange._connection
         assert connection is not None
         await until(lambda: connection.reading_paused)
-        await asyncio.sleep(BRIEF * 2)
+        await asyncio.sleep(BRIEF * 1.5)
 
         resumed.set()
         reading = exchange.read(0x50000)
@@ -293,7 +293,7 @@ async def test_a_caller_may_take_its_time_over_an_answer_that_is_whole() -> None
     async with peer(answer_always) as upstream, transport() as client:
         exchange = await client.open(upstream.origin, upstream.head(), b"", Timeouts(idle=BRIEF, first_byte=BRIEF))
 
-        await asyncio.sleep(BRIEF * 2)
+        await asyncio.sleep(BRIEF * 1.5)
 
         assert await exchange.read(100) == b"hello"
         exchange.close()
@@ -398,7 +398,7 @@ async def test_a_large_request_waits_for_a_slow_upstream() -> None:
 
 
 async def test_an_upstream_that_takes_a_large_request_slowly_has_time_to_answer() -> None:
-    patience = 0.3
+    patience = 0.35
 
     async def sip(call: Call) -> None:
         taken = 0

@@ -68,13 +68,13 @@ async def test_requests_at_the_same_time_have_a_connection_each() -> None:
 
 
 async def test_the_connection_used_last_is_used_next_so_the_surplus_expires() -> None:
-    async with peer(answer_always) as upstream, transport(idle_seconds=BRIEF) as client:
+    async with peer(answer_always) as upstream, transport(idle_seconds=BRIEF * 3) as client:
         for exchange in await asyncio.gather(*[answered(client, upstream) for _ in range(5)]):
             exchange.close()
 
-        for _ in range(15):
+        for _ in range(20):
             (await answered(client, upstream)).close()
-            await asyncio.sleep(BRIEF / 10)
+            await asyncio.sleep(BRIEF / 5)
 
         assert client.use(upstream.origin) == PoolUse(idle=1)
         assert upstream.accepted == 5
@@ -217,11 +217,12 @@ async def test_a_refused_connection_is_an_error_and_makes_room() -> None:
         await until(lambda: client.use(gone) == PoolUse())
 
 
-async def test_a_connection_not_made_in_time_is_an_error(full_backlog: Origin) -> None:
+@pytest.mark.parametrize("timeouts", [Timeouts(connect=BRIEF), Timeouts(connect=30, total=BRIEF)])
+async def test_a_connection_not_made_in_time_is_an_error(full_backlog: Origin, timeouts: Timeouts) -> None:
     async with transport() as client:
-        exchange = client.send(full_backlog, b"", b"", Timeouts(connect=BRIEF))
+        exchange = client.send(full_backlog, b"", b"", timeouts)
 
-        with pytest.raises(ConnectTimeout) as timeout:
+        with pytest.raises(ConnectTimeout, match=f"{BRIEF:g} s") as timeout:
             await exchange.head()
         exchange.close()
 
