@@ -57,10 +57,11 @@ class StreamTranslator(Protocol):
 
     @property
     def usage(self) -> TokenUsage | None:
-        """As far as reported; None if never."""
+        """As far as reported; None if never. Output that is not reported yet is our estimate, as the flaw tells."""
 
     @property
-    def usage_flaw(self) -> str | None: ...
+    def usage_flaw(self) -> str | None:
+        """Why `usage` can't be trusted as it is: "input_missing" leaves the input to the caller's own estimate."""
 
     @property
     def delivered_output(self) -> int:
