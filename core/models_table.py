@@ -34,7 +34,7 @@ class Reader:
         if not path:
             return self._environment.get(name) or None
         try:
-            return Path(path).read_text().strip()
+            return Path(path).read_text().strip() or None
         except OSError as error:
             self.problems.append(f"{name}_FILE can't be read: {error.strerror}")
             return ""

@@ -3,16 +3,22 @@
 import asyncio
 import os
 import sys
+from dataclasses import dataclass
 
 import asyncpg
 import click
 
 from core.migrations import ChangedMigration, migrate
-from core.settings import Secret
+from core.settings import Secret, SettingsError, load
 from deploy.commands.running import EX_CONFIG
 from deploy.printing import fail
 
-__all__ = ["gateway", "metering", "migrate_schema", "simulators"]
+__all__ = ["MigrationSettings", "gateway", "metering", "migrate_schema", "simulators"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationSettings:
+    database_url: Secret
 
 
 @click.command()
@@ -37,11 +43,10 @@ def simulators(arguments: tuple[str, ...]) -> None:
 @click.command("migrate")
 def migrate_schema() -> None:
     """Bring the schema of DATABASE_URL up to date. Safe to run at any time, by any number of processes at once."""
-    url = os.environ.get("DATABASE_URL")
-    if not url:
-        fail("DATABASE_URL is not set.", status=EX_CONFIG)
     try:
-        applied = asyncio.run(migrate(Secret(url)))
+        applied = asyncio.run(migrate(load(MigrationSettings, os.environ).database_url))
+    except SettingsError as error:
+        fail(f"{error}.", status=EX_CONFIG)
     except ChangedMigration as error:
         fail(str(error))
     except (OSError, asyncpg.PostgresError) as error:

@@ -217,6 +217,14 @@ def test_a_file_that_cannot_be_read_is_a_problem() -> None:
     assert any("OTHER_KEY_FILE can't be read" in one for one in problems(text, OTHER_KEY_FILE="/no/such/file"))
 
 
+def test_an_empty_file_is_no_key(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.touch()
+    text = PROVIDER.replace("${OPENAI_API_KEY}", "${OTHER_KEY}") + MODEL
+
+    assert any("OTHER_KEY is not set" in one for one in problems(text, OTHER_KEY_FILE=str(file)))
+
+
 def test_headers_are_substituted_too() -> None:
     text = PROVIDER + 'headers = { "api-key" = "${OPENAI_API_KEY}" }\n' + MODEL
 
