@@ -8,6 +8,8 @@ The models file of the gateway's tests, made for one simulated upstream.
 * `hurried-3`, `hurried-claude-3`: time-outs of a fraction of a second.
 """
 
+from collections import defaultdict
+from collections.abc import Iterator
 from itertools import count
 
 FRESH = 60
@@ -50,10 +52,10 @@ class FreshModels:
     """Hands out the numbered models, each once."""
 
     def __init__(self) -> None:
-        self._numbers = count()
+        self._numbers: defaultdict[str, Iterator[int]] = defaultdict(count)
 
     def take(self, kind: str) -> str:
-        number = next(self._numbers)
+        number = next(self._numbers[kind])
         assert number < FRESH, "raise FRESH in tests/models_text.py"
         return f"{kind}-{number}"
 
