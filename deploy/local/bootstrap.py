@@ -34,7 +34,7 @@ HINTS = (
     ),
     (
         "No matching distribution found",
-        "The package index cannot be reached or lacks a package: check network and PIP_*.",
+        "The index cannot be reached, or lacks a package for this system (no musl): check PIP_*.",
     ),
     ("connection", "The package index cannot be reached: check the network, or set PIP_INDEX_URL to a mirror."),
     ("Permission denied", "A file cannot be written. Does .venv belong to another user? `make clean` removes it."),

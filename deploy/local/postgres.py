@@ -176,7 +176,7 @@ class PostgresServer:
         access: list[str | Path] = ["-A", "scram-sha-256", "-U", SUPERUSER, "--pwfile", self._beside("password")]
         made = self._run("initdb", "-D", unfinished, *access, "--encoding=UTF8", f"--locale={locale}", "--no-sync")
         if made.returncode:
-            raise PostgresError(f"initdb could not create {self.data_directory}:\n{made.stdout}{made.stderr}")
+            raise PostgresError(f"initdb could not create {self.data_directory}:\n{made.stderr}")
         unfinished.rename(self.data_directory)
 
     def _write_password(self) -> None:

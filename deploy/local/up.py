@@ -89,7 +89,7 @@ class Launch:
             service = Service(process, log=self._state.log(process.name), installation=self._state.path)
             with step(process.name, f"on {LOOPBACK}:{process.ready_port}"):
                 self._supervisor.start(service, READY_SECONDS)
-        key = self._demo_key(installation, create_key) if self._options.demo else ""
+        key = self._demo_key(installation, create_key)
         demo_file, logs = str(self._state.demo_environment), str(self._state.logs)
         say(welcome(installation, self._environment, demo_file, logs, key))
 
@@ -138,11 +138,12 @@ class Launch:
         """The key of the first start as long as the gateway knows it: another database needs another one."""
         file = self._state.demo_environment
         key = read_env_file(file.read_text()).get("OPENAI_API_KEY", "") if file.exists() else ""
-        if not key or not _is_accepted(key, installation.ports["gateway"]):
+        if self._options.demo and not _is_accepted(key, installation.ports["gateway"]):
             with step("demo account"):
                 key = _created(create_key, installation)
+        # Without a demo account, too: the other commands find the databases by this file.
         write_private(file, as_env_file(demo_environment(installation, key)))
-        return key
+        return key if self._options.demo else ""
 
 
 def _created(create_key: CreateKey, installation: Installation) -> str:
@@ -162,6 +163,8 @@ async def _migrate(url: str) -> None:
 
 
 def _is_accepted(key: str, port: int) -> bool:
+    if not key:
+        return False
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=KEY_CHECK_SECONDS)
     try:
         connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {key}"})

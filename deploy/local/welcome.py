@@ -37,7 +37,7 @@ def demo_environment(installation: Installation, key: str) -> dict[str, str]:
     """The contents of `demo.env`; the names are those the official clients read."""
     return {
         "OPENAI_BASE_URL": f"{installation.base_url}/v1",
-        "OPENAI_API_KEY": key,
+        **({"OPENAI_API_KEY": key} if key else {}),
         "GATEWAY_METRICS_URL": installation.metrics_url,
         "DATABASE_URL": installation.database_url,
         "REDIS_URL": installation.redis_url,

@@ -19,14 +19,14 @@ NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 class Launched:
-    def __init__(self, state: Path, port: int, settings: Mapping[str, str]) -> None:
+    def __init__(self, state: Path, port: int, settings: Mapping[str, str], demo: str) -> None:
         self.state = state
         self.output = state.parent / f"output-{time.monotonic_ns()}"
         self.journal = state.parent / "journal"
         environment = {**os.environ, **settings, "STANDIN_JOURNAL": str(self.journal)}  # noqa: TID251 PATH and the like
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, STANDINS / "__main__.py", str(state), str(port)],
+                [sys.executable, STANDINS / "__main__.py", str(state), str(port), demo],
                 cwd=STANDINS,
                 env=environment,
                 stdout=output,
@@ -62,10 +62,12 @@ class Launched:
 
 
 @contextlib.contextmanager
-def launched(directory: Path, settings: Mapping[str, str] = NO_SETTINGS, *, port: int = 0) -> Iterator[Launched]:
+def launched(
+    directory: Path, settings: Mapping[str, str] = NO_SETTINGS, *, port: int = 0, demo: str = "demo"
+) -> Iterator[Launched]:
     """`settings` are environment variables. Stopped at the end if the test did not do it."""
     _avoid_default_ports(directory / "state")
-    run = Launched(directory / "state", port or free_port(), settings)
+    run = Launched(directory / "state", port or free_port(), settings, demo)
     try:
         yield run
     finally:

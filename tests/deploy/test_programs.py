@@ -4,7 +4,10 @@ from pathlib import Path
 import pytest
 
 from deploy.local.programs import POSTGRES_NEEDED, PostgresPrograms, find_postgres, find_valkey
-from deploy.local.unprivileged import NOBODY, obstacle
+from deploy.local.unprivileged import obstacle
+
+SOMEBODY = 65533
+"""Owns nothing here, whoever runs the tests."""
 
 
 def fake_wheel(directory: Path) -> PostgresPrograms:
@@ -28,7 +31,7 @@ def test_the_wheels_come_first_and_are_not_imported() -> None:
 def test_reachable_programs_are_used_where_they_are(server_directory: Path) -> None:
     programs = fake_wheel(server_directory)
 
-    assert programs.usable_by(NOBODY, server_directory / "copy") == programs
+    assert programs.usable_by(SOMEBODY, server_directory / "copy") == programs
 
 
 def test_programs_in_a_closed_home_are_copied_with_their_libraries_once(server_directory: Path) -> None:
@@ -36,9 +39,9 @@ def test_programs_in_a_closed_home_are_copied_with_their_libraries_once(server_d
     home.mkdir(mode=0o700)
     programs, copies = fake_wheel(home), server_directory / "copy"
 
-    copied = programs.usable_by(NOBODY, copies)
+    copied = programs.usable_by(SOMEBODY, copies)
     (copied.directory / "mark").touch()
-    again = programs.usable_by(NOBODY, copies)
+    again = programs.usable_by(SOMEBODY, copies)
 
     assert copied.directory.is_relative_to(copies)
     assert (copies / "package.libs" / "libpq.so").exists()
@@ -51,4 +54,4 @@ def test_an_obstacle_is_the_first_closed_directory(server_directory: Path, mode:
     directory.mkdir()
     directory.chmod(mode)
 
-    assert obstacle(directory / "project" / "not-there-yet", NOBODY) == (directory if blocks else None)
+    assert obstacle(directory / "project" / "not-there-yet", SOMEBODY) == (directory if blocks else None)

@@ -68,6 +68,19 @@ def test_the_welcome_shows_what_demo_env_holds(server_directory: Path, database_
     assert not (run.state / "postgres").exists()
 
 
+def test_without_a_demo_account_the_databases_can_still_be_found(
+    server_directory: Path, database_url: str, redis_url: str
+) -> None:
+    with launched(server_directory, external(database_url, redis_url), demo="no-demo") as run:
+        run.wait_for(READY)
+
+        settings = settings_of(run)
+
+    assert settings["DATABASE_URL"] == database_url
+    assert "OPENAI_API_KEY" not in settings
+    assert "demo account" not in run.text
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_signal_ends_everything_in_order(
     server_directory: Path, database_url: str, redis_url: str, number: signal.Signals
