@@ -6,10 +6,10 @@ import pytest
 import uvloop
 
 from gateway.transport.client import Transport
-from gateway.transport.errors import ExchangeAborted
+from gateway.transport.errors import ConnectionLost, ExchangeAborted
 from gateway.transport.origin import Origin, Timeouts
 from gateway.transport.pool import PoolUse
-from tests.gateway.transport.peer import answer_always, peer, stay_silent, transport, until
+from tests.gateway.transport.peer import PATIENCE_SECONDS, Call, answer_always, peer, stay_silent, transport, until
 
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 
@@ -103,8 +103,22 @@ async def one_of_each() -> None:
             await aborted.head()
 
 
+async def an_upstream_that_hangs_up_amid_a_large_request() -> None:
+    async def hang_up(call: Call) -> None:
+        call.pause()
+        call.half_close()
+        await asyncio.sleep(PATIENCE_SECONDS / 2)
+
+    async with peer(hang_up) as upstream, transport() as client:
+        exchange = client.send(upstream.origin, upstream.head(), b"x" * 30_000_000, WAIT)
+        async with asyncio.timeout(PATIENCE_SECONDS / 4):
+            with pytest.raises(ConnectionLost):
+                await exchange.head()
+        exchange.close()
+
+
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-@pytest.mark.parametrize("scenario", [one_of_each])
+@pytest.mark.parametrize("scenario", [one_of_each, an_upstream_that_hangs_up_amid_a_large_request])
 def test_it_works_on_both_event_loops(
     loop_factory: Callable[[], asyncio.AbstractEventLoop], scenario: Callable[[], Awaitable[None]]
 ) -> None:

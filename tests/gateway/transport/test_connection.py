@@ -433,20 +433,6 @@ async def test_an_upstream_that_takes_no_request_times_out() -> None:
         await until(lambda: client.use(upstream.origin).busy == 0)
 
 
-async def test_an_upstream_that_hangs_up_on_a_large_request_is_not_written_to_any_more() -> None:
-    async def hang_up(call: Call) -> None:
-        call.pause()
-        call.half_close()
-        await asyncio.sleep(5)
-
-    async with peer(hang_up) as upstream, transport() as client:
-        exchange = client.send(upstream.origin, upstream.head(), b"x" * 30_000_000, WAIT)
-
-        with pytest.raises(ConnectionLost):
-            await exchange.head()
-        exchange.close()
-
-
 async def test_a_connection_whose_request_is_not_wholly_sent_is_not_used_again() -> None:
     async def answer_early(call: Call) -> None:
         call.pause()

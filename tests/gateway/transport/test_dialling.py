@@ -165,3 +165,23 @@ async def test_a_connection_lost_before_the_request_was_written_is_told_as_not_d
         exchange.close()
 
         await until(lambda: client.use(upstream.origin) == PoolUse())
+
+
+async def test_an_abort_after_the_connection_is_made_but_not_yet_handed_over_closes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect = LoopbackLoop.create_connection
+
+    async def connect_and_linger(*arguments: Any, **options: Any) -> Any:
+        await connect(*arguments, **options)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(LoopbackLoop, "create_connection", connect_and_linger)
+    async with peer(answer_always) as upstream, transport() as client:
+        exchange = client.send(upstream.origin, upstream.head(), b"", WAIT)
+        await until(lambda: upstream.open == 1)
+
+        exchange.abort()
+
+        await until(lambda: upstream.open == 0)
+        assert client.use(upstream.origin) == PoolUse()

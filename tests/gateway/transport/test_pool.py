@@ -222,7 +222,7 @@ async def test_a_connection_not_made_in_time_is_an_error(full_backlog: Origin, t
     async with transport() as client:
         exchange = client.send(full_backlog, b"", b"", timeouts)
 
-        with pytest.raises(ConnectTimeout, match=f"{BRIEF:g} s") as timeout:
+        with pytest.raises(ConnectTimeout, match=r"within 0\.\d+ s") as timeout:
             await exchange.head()
         exchange.close()
 
