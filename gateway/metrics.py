@@ -6,6 +6,8 @@ multiprocess mode).
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from core.usage_event import Outcome
+
 __all__ = [
     "ATTEMPTS",
     "BUILD",
@@ -18,6 +20,7 @@ __all__ = [
     "MODELS_FILE_VALID",
     "OFFLINE_ADMISSIONS",
     "OPEN_REQUESTS",
+    "OPEN_REQUESTS_LIMIT",
     "OVERHEAD",
     "REDIS_CONNECTED",
     "REFUSALS",
@@ -28,6 +31,7 @@ __all__ = [
     "SPOOL_RECORDS",
     "TOKENS",
     "WAIVED",
+    "WORKER_STARTED",
 ]
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -51,6 +55,9 @@ OVERHEAD = Histogram(
     buckets=OVERHEAD_SECONDS,
 )
 OPEN_REQUESTS = Gauge("poindexter_open_requests", "Requests whose answer has not ended.", multiprocess_mode="livesum")
+OPEN_REQUESTS_LIMIT = Gauge(
+    "poindexter_open_requests_limit", "Open requests beyond which more are refused.", multiprocess_mode="livesum"
+)
 REFUSALS = Counter("poindexter_refusals", "Requests the gateway refused, by the code of the error.", ("code",))
 TOKENS = Counter("poindexter_tokens", "Metered tokens by model and class.", ("model", "type"))
 ESTIMATED = Counter("poindexter_estimated_events", "Usage events whose counts are ours, by reason.", ("reason",))
@@ -61,7 +68,13 @@ ATTEMPTS = Counter(
 CIRCUITS_OPEN = Gauge(
     "poindexter_circuits_open", "Targets that are left alone after failures.", ("target",), multiprocess_mode="livemax"
 )
-SETTLEMENTS = Counter("poindexter_settlements", "Reservations ended, by how.", ("kind",))
+SETTLEMENTS = Counter(
+    "poindexter_settlements",
+    "Reservations ended: released, when nothing is charged, or settled, by how the answer ended.",
+    ("outcome",),
+)
+for ending in ("released", *Outcome):
+    SETTLEMENTS.labels(ending)  # A series that does not exist yet cannot be alerted on.
 WAIVED = Counter("poindexter_waived_nano_usd", "Cost beyond a cap that nobody pays; must stay near 0.")
 SPOOLED = Counter("poindexter_spooled_records", "Settlements that went to the local spool because Redis was away.")
 SPOOL_RECORDS = Gauge(
@@ -79,5 +92,10 @@ MODELS_FILE_VALID = Gauge(
 )
 LOG_LINES_DROPPED = Counter(
     "poindexter_log_lines_dropped", "Request log lines dropped because standard output was blocked."
+)
+WORKER_STARTED = Gauge(
+    "poindexter_worker_start_time_seconds",
+    "When the newest worker process started; it changes when a worker died.",
+    multiprocess_mode="livemax",
 )
 BUILD = Gauge("poindexter_build_info", "1; the version is a label.", ("version",), multiprocess_mode="livemax")

@@ -121,7 +121,7 @@ def _settle_call(terms: Terms, event: UsageEvent) -> tuple[tuple[str, ...], tupl
 
 
 def _count(event: UsageEvent) -> None:
-    metrics.SETTLEMENTS.labels("settled").inc()
+    metrics.SETTLEMENTS.labels(event.outcome).inc()
     for name, count in zip(CLASSES, event.usage.as_tuple(), strict=True):
         if count:
             metrics.TOKENS.labels(event.model, name).inc(count)

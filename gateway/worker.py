@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 
 import uvicorn
+from prometheus_client import disable_created_metrics
 
 from gateway import metrics
 from gateway.app import Gateway, open_gateway
@@ -32,7 +33,10 @@ async def serve(
     version: str,
 ) -> None:
     """Until SIGTERM, SIGINT, or the death of the parent process. Answers that are under way then are finished first."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # Twice the series, for nothing that we show.
     metrics.BUILD.labels(version).set(1)
+    metrics.WORKER_STARTED.set_to_current_time()
+    metrics.OPEN_REQUESTS_LIMIT.set(settings.gateway_max_open_requests)
     async with open_gateway(settings, environment) as gateway:
         front = GatewayServer(
             uvicorn.Config(
