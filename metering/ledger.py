@@ -98,9 +98,10 @@ AT_FAULT = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
+    asyncpg.DuplicateTableError,  # The month's table is there but no partition: somebody detached it.
     OverflowError,  # asyncpg itself, for a number beyond its column.
 )
-"""What Postgres, or asyncpg on its way there, says about the data itself."""
+"""What trying again does not change: a person has to look, and the rest must go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,8 @@ class Ledger:
             return await self._record(rows, dead_letters)
 
     async def _record(self, rows: Sequence[UsageRow], dead_letters: Sequence[DeadLetter]) -> Recorded:
-        await self._partitions.ensure({row.day for row in rows})
         try:
+            await self._partitions.ensure({row.day for row in rows})
             async with self._pool.acquire() as connection, connection.transaction():
                 recorded = await _insert(connection, rows, dead_letters)
                 self._failpoints.reach("after_insert_before_commit")

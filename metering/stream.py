@@ -6,14 +6,14 @@ own again (after a failed round, after a restart under the same name), `claim` t
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import orjson
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from core.lua_scripts import load_script
 from core.redis_keys import CONSUMER_GROUP, ShardKeys
@@ -21,7 +21,7 @@ from metering.entries import Entry, UsageRow
 from metering.ledger import WHOLE_ACCOUNT, PeriodTotal
 from metering.metrics import DELETED_PENDING
 
-__all__ = ["Settled", "UsageStreams"]
+__all__ = ["ENTRIES_PER_CALL", "ConfirmCall", "Settled", "UsageStreams", "confirm_calls"]
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +60,16 @@ class UsageStreams:
         return len(self._shards)
 
     async def create_groups(self) -> None:
-        """Does nothing where they exist. A new group begins at the first entry, not at the end."""
+        """Does nothing where they exist. A new group begins at the first entry, not at the end.
+
+        A Redis whose memory is full refuses even to say that they exist; emptying it is our work, so we read on."""
         for stream in self._shards:
             try:
                 await self._redis.xgroup_create(stream, CONSUMER_GROUP, id="0", mkstream=True)
+            except OutOfMemoryError:
+                continue
             except ResponseError as error:
-                if "BUSYGROUP" not in str(error):
+                if not str(error).startswith("BUSYGROUP"):
                     raise
 
     async def read_new(self, per_shard: int, *, block_ms: int) -> list[Entry]:
@@ -90,15 +94,8 @@ class UsageStreams:
     async def confirm(self, settled: Iterable[Settled], totals: Iterable[PeriodTotal]) -> None:
         """Acknowledge and delete the entries and set the totals of their accounts and keys: one script call for each
         few hundred entries. May be repeated, whole or in part."""
-        waiting = _by_account(totals)
-        for shard, group in groupby(sorted(settled, key=lambda item: item.order), key=lambda item: item.entry.shard):
-            items = list(group)
-            for start in range(0, len(items), ENTRIES_PER_CALL):
-                call = _ConfirmCall(shard)
-                for item in items[start : start + ENTRIES_PER_CALL]:
-                    call.add_entry(item)
-                    call.add_totals(waiting.pop(item.row.account_id, ()) if item.row else ())
-                await self._confirm(keys=call.keys, args=call.arguments)
+        for call in confirm_calls(settled, totals):
+            await self._confirm(keys=call.keys, args=call.arguments)
 
     async def leave(self) -> None:
         """Remove this consumer from groups in which nothing of it is pending."""
@@ -122,14 +119,14 @@ class UsageStreams:
         return [Entry(shard, entry_id, fields) for entry_id, fields in pairs if fields]
 
 
-class _ConfirmCall:
+class ConfirmCall:
     """The keys and arguments of one call of `confirm.lua`."""
 
     def __init__(self, shard: ShardKeys) -> None:
         self._shard = shard
         self._scopes: dict[str, int] = {}
-        self._entries: list[Any] = []
-        self._totals: list[Any] = []
+        self._entries: list[tuple[Any, ...]] = []
+        self._totals: list[tuple[Any, ...]] = []
 
     def add_entry(self, item: Settled) -> None:
         row = item.row
@@ -147,6 +144,11 @@ class _ConfirmCall:
             self._totals.append((self._scope(name), total.period, str(total.charged), total.version))
 
     @property
+    def size(self) -> int:
+        """Number of entries."""
+        return len(self._entries)
+
+    @property
     def keys(self) -> list[str]:
         return [self._shard.usage_stream, *self._scopes]
 
@@ -158,8 +160,28 @@ class _ConfirmCall:
         return self._scopes.setdefault(name, len(self._scopes) + 1)
 
 
-def _by_account(totals: Iterable[PeriodTotal]) -> dict[int, list[PeriodTotal]]:
-    found: dict[int, list[PeriodTotal]] = {}
+def confirm_calls(settled: Iterable[Settled], totals: Iterable[PeriodTotal]) -> Iterator[ConfirmCall]:
+    """An account's entries go into one call together with its totals, unless there are too many for one call: then its
+    counters are too high until the last one, which may refuse a request near a cap and never admits one too many."""
+    waiting = _by_account(totals)
+    for shard, of_shard in groupby(sorted(settled, key=lambda item: item.order), key=lambda item: item.entry.shard):
+        call = ConfirmCall(shard)
+        for account_id, group in groupby(of_shard, key=lambda item: item.row.account_id if item.row else None):
+            items = list(group)
+            if call.size and call.size + len(items) > ENTRIES_PER_CALL:
+                yield call
+                call = ConfirmCall(shard)
+            call.add_totals(waiting.pop(account_id, ()))
+            for item in items:
+                if call.size == ENTRIES_PER_CALL:
+                    yield call
+                    call = ConfirmCall(shard)
+                call.add_entry(item)
+        yield call
+
+
+def _by_account(totals: Iterable[PeriodTotal]) -> dict[int | None, list[PeriodTotal]]:
+    found: dict[int | None, list[PeriodTotal]] = {}
     for total in totals:
         found.setdefault(total.account_id, []).append(total)
     return found

@@ -19,6 +19,7 @@ local ids, settled = {}, {}  -- settled[scope][period]: what leaves `pending`.
 
 for number, entry in ipairs(entries) do
     ids[number] = entry[1]
+    -- Deleting comes first: a Redis whose memory is full refuses HSET to a script that has not written yet.
     if redis.call('XDEL', stream, entry[1]) == 1 then
         deleted = deleted + 1
         for position = 4, 5 do

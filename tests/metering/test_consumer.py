@@ -169,6 +169,43 @@ async def test_a_month_that_somebody_dropped_is_made_again(database_url: str, re
         assert await bench.dead_letters.waiting() == 0
 
 
+async def test_an_event_of_a_month_that_somebody_detached_is_parked_until_it_is_attached_again(
+    database_url: str, redis_url: str
+) -> None:
+    last_month = NOW.replace(day=1) - timedelta(days=1)
+    late, others = event(at=last_month, cost=5), many(20)
+    name, lower, upper = f"usage_events_{last_month:%Y_%m}", last_month.date().replace(day=1), NOW.date().replace(day=1)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.partitions.ensure([last_month.date()])
+        bench.partitions.forget()
+        await bench.pool.execute(f"ALTER TABLE usage_events DETACH PARTITION {name}")
+        await bench.settle_all([late, *others])
+        await bench.drain()
+        (letter,) = await bench.dead_letters.list()
+
+        await bench.pool.execute(
+            f"ALTER TABLE usage_events ATTACH PARTITION {name} FOR VALUES FROM ('{lower}') TO ('{upper}')"
+        )
+        await bench.dead_letters.replay(letter.dead_letter_id)
+        await bench.drain()
+
+        assert name in letter.reason
+        await bench.assert_everything_adds_up([late, *others])
+
+
+async def test_a_redis_whose_memory_is_full_is_emptied(database_url: str, redis_url: str) -> None:
+    events = many(150)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.streams().create_groups()
+        await bench.settle_all(events)
+        await bench.redis.config_set("maxmemory", 1)
+
+        await bench.drain()
+
+        await bench.redis.config_set("maxmemory", 0)
+        await bench.assert_everything_adds_up(events)
+
+
 async def test_two_consumers_on_the_same_shards_record_everything_once(database_url: str, redis_url: str) -> None:
     events = many(600, accounts=3)
     async with workbench(database_url, redis_url) as bench:

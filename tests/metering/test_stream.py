@@ -1,9 +1,13 @@
+import orjson
 import pytest
 
+from core.principal import AccountId, KeyId
 from core.redis_keys import CONSUMER_GROUP, ShardKeys, shards
+from metering.entries import Entry, UsageRow, usage_row
+from metering.ledger import PeriodTotal
 from metering.metrics import DELETED_PENDING
-from metering.stream import Settled
-from tests.metering.events import event, many
+from metering.stream import Settled, confirm_calls
+from tests.metering.events import PERIOD, event, many
 from tests.metering.workbench import SHARDS, workbench
 
 
@@ -83,6 +87,36 @@ async def test_more_entries_than_fit_into_one_call_are_confirmed_in_several(data
         await bench.drain(bench.consumer(batch_size=5_000))
 
         await bench.assert_everything_adds_up(events)
+
+
+@pytest.mark.parametrize(
+    ("accounts", "sizes"),
+    [
+        ([], []),
+        ([1], [1]),
+        ([150, 50], [200]),
+        ([150, 60], [150, 60]),
+        ([450], [200, 200, 50]),
+        ([1, 450], [1, 200, 200, 50]),
+    ],
+)
+def test_an_account_is_confirmed_in_one_call_where_it_fits(accounts: list[int], sizes: list[int]) -> None:
+    settled = [
+        Settled(Entry(ShardKeys("{s00}"), b"%d-%d" % (account, number), {}), row(account))
+        for account, entries in enumerate(accounts, 1)
+        for number in range(entries)
+    ]
+    totals = [PeriodTotal(PERIOD, AccountId(account), KeyId(0), 5, 1) for account, _ in enumerate(accounts, 1)]
+
+    calls = list(confirm_calls(settled, totals))
+
+    assert [call.size for call in calls] == sizes
+    assert sum(len(orjson.loads(call.arguments[2])) for call in calls) == len(accounts)
+
+
+def row(account: int) -> UsageRow:
+    item = event(account)
+    return usage_row(Entry(ShardKeys("{s00}"), b"1-0", {b"e": item.encode(), b"c": b"0", b"w": b"0"}))
 
 
 async def test_an_entry_without_an_account_is_only_taken_off_the_stream(database_url: str, redis_url: str) -> None:
