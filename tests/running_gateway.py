@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class RunningGateway:
         workers: int = 1,
         redis: bool = True,
         preexec: Callable[[], None] | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "gateway"),
     ) -> "RunningGateway":
         """Returns when every worker serves and, unless `redis` is False, has its connection to Redis.
 
@@ -63,7 +64,7 @@ class RunningGateway:
         }
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "gateway"],
+                command,
                 env=environment,
                 stdout=output,
                 stderr=output,
@@ -118,7 +119,7 @@ class RunningGateway:
             raise
 
     def kill(self) -> None:
-        """kill -9."""
+        """kill -9; also for one that has ended."""
         self._admin.close()
         self.process.kill()
         self.process.wait()

@@ -1,0 +1,52 @@
+"""`python -m tests.system.unguarded GUARD MODULE`: a service of ours with one of its guards switched off.
+
+Each guard has a test that shows the proof failing without it: a proof that nothing can fail proves nothing.
+"""
+
+import asyncio
+import runpy
+import sys
+from collections.abc import Callable
+
+from gateway.settlement import Settlement
+from gateway.spool import Spool
+from gateway.spool_file import Record
+from metering.sweeper import Sweeper
+
+
+def without_spool() -> None:
+    """What Redis does not take is dropped, intents included."""
+
+    def drop(self: Spool, record: Record) -> "asyncio.Future[None]":
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        return future
+
+    Spool._put = drop  # type: ignore[method-assign]
+
+
+def without_dispatch_mark() -> None:
+    """A reservation does not say that its request was sent."""
+    Settlement.dispatch = lambda self, terms, estimate: None  # type: ignore[method-assign]
+
+
+def without_sweeper() -> None:
+    """Nobody ends what a dead gateway has left."""
+
+    async def nothing(self: Sweeper) -> bool:
+        return False
+
+    Sweeper.round = nothing  # type: ignore[method-assign]
+
+
+GUARDS: dict[str, Callable[[], None]] = {
+    "spool": without_spool,
+    "dispatch-mark": without_dispatch_mark,
+    "sweeper": without_sweeper,
+}
+
+if __name__ == "__main__":
+    guard, module = sys.argv[1:3]
+    GUARDS[guard]()
+    sys.argv[1:] = []
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
