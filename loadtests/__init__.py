@@ -3,7 +3,7 @@ How fast is it, and does it stay so? Load on the real processes, measured beside
 
 The pieces, from the bottom:
 
-1. `mock_answers` and `mock_upstream` are a provider that costs next to nothing; chunks carry the moment of their writing.
+1. `mock_answers` and `mock_upstream` are a provider that costs next to nothing and stamps the time on its chunks.
 2. `load` says what a load generator does and reports; `load_connection` is one of its connections, `clockwork` sends on
    time, `load_generator` is the process.
 3. `process_usage` reads CPU time and memory, `cores` keeps the proxy under test on a core of its own.

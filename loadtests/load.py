@@ -1,6 +1,6 @@
 """What a load generator is asked to do, and what it reports. Both travel between processes as JSON."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
@@ -101,5 +101,5 @@ class Report:
 
 
 def _target(document: dict[str, Any]) -> TargetReport:
-    nested = {item.name for item in fields(TargetReport) if item.type is Percentiles}
-    return TargetReport(**{name: Percentiles(**value) if name in nested else value for name, value in document.items()})
+    percentiles = {name: Percentiles(**document[name]) for name in ("latency", "chunk_delay")}
+    return TargetReport(**{**document, **percentiles})

@@ -32,7 +32,7 @@ async def run(load: Load) -> Report:
     sender = _OpenLoop(load, crowds, loop) if load.rate else None
     try:
         async with asyncio.timeout(READY_SECONDS):
-            while not all(crowd.ready for crowd in crowds):
+            while not all(crowd.ready for crowd in crowds):  # noqa: ASYNC110  # An event would cost on every answer.
                 await asyncio.sleep(POLL_SECONDS)
         await asyncio.sleep(load.warm_up_seconds)
         return await _measure(load, crowds, sender)

@@ -91,7 +91,7 @@ def _openai() -> Flavour:
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
     }
     shared = {"id": "chatcmpl-mock0123456789", "created": CREATED, "model": "mock", "service_tier": "default"}
-    message = {"role": "assistant", "content": WORDS[:420], "refusal": None, "annotations": []}
+    message: dict[str, object] = {"role": "assistant", "content": WORDS[:420], "refusal": None, "annotations": []}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     whole = {**shared, "object": "chat.completion", "choices": [choice], "usage": usage, "system_fingerprint": "fp_1"}
 
@@ -109,16 +109,11 @@ def _openai() -> Flavour:
 
 def _anthropic() -> Flavour:
     usage = {"input_tokens": 260, "output_tokens": 100, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
-    message = {"id": "msg_mock0123456789", "type": "message", "role": "assistant", "model": "mock"}
+    message: dict[str, object] = {"id": "msg_mock0123456789", "type": "message", "role": "assistant", "model": "mock"}
     ending = {"stop_reason": "end_turn", "stop_sequence": None}
     whole = {**message, "content": [{"type": "text", "text": WORDS[:420]}], **ending, "usage": usage}
-    begun = {
-        **message,
-        "content": [],
-        "stop_reason": None,
-        "stop_sequence": None,
-        "usage": {**usage, "output_tokens": 1},
-    }
+    begun: dict[str, object] = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
+    begun["usage"] = {**usage, "output_tokens": 1}
     block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
     delta = {"type": "text_delta", "text": " stamp-" + "0" * STAMP_DIGITS}
     start = _event({"type": "message_start", "message": begun}, "message_start") + _event(block, "content_block_start")

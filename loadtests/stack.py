@@ -29,7 +29,7 @@ from loadtests.cores import Cores, on_cores
 from loadtests.process_usage import processes_below
 from portal_api.api_keys import KeyLimits
 
-__all__ = ["Stack", "open_stack"]
+__all__ = ["Gateway", "Stack", "open_stack"]
 
 START_SECONDS = 30.0
 NICE = 10
@@ -68,17 +68,23 @@ class Stack:
     directory: Path
     cores: Cores
     upstream_port: int
-    upstream_pids: list[int]
     key: str
     environment: Mapping[str, str]
     """Of every process of ours."""
-    groups: dict[str, list[int]]
-    """The processes beside the proxy, whose CPU time is reported apart."""
+    servers: Mapping[str, int]
+    """The processes beside the proxy, by name."""
+
+    @property
+    def groups(self) -> dict[str, list[int]]:
+        """The same with everything they have started, for `Load.watch`: their CPU time is reported apart."""
+        return {name: processes_below(pid) for name, pid in self.servers.items()}
 
     @contextlib.contextmanager
     def gateway(self, name: str = "gateway", *, workers: int = 1, module: str = "gateway") -> "Iterator[Gateway]":
         """A running gateway on the proxy's core; several workers may use every core."""
         port, admin_port = free_port(), free_port()
+        spool = self.directory / name / "spool"
+        spool.mkdir(parents=True)
         process = Process(
             name=name,
             module=module,
@@ -87,7 +93,7 @@ class Stack:
                 "GATEWAY_PORT": str(port),
                 "GATEWAY_ADMIN_PORT": str(admin_port),
                 "GATEWAY_WORKERS": str(workers),
-                "GATEWAY_SPOOL_DIRECTORY": str(self.directory / f"{name}-spool"),
+                "GATEWAY_SPOOL_DIRECTORY": str(spool),
                 "GATEWAY_MODELS_FILE": str(self.directory / "models.toml"),
                 "GATEWAY_MAX_OPEN_REQUESTS": "100000",
             },
@@ -98,7 +104,7 @@ class Stack:
         service = Service(process, log=self.directory / f"{name}.log", installation=self.directory)
         cores = self.cores.proxy if workers == 1 else self.cores.proxy | self.cores.rest
         with on_cores(cores), _running(service, process.stop_seconds):
-            yield Gateway(port, admin_port, service.pids[0], self.directory / f"{name}.log")
+            yield Gateway(port, admin_port, service.pids[0], self.directory / f"{name}.log", spool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,7 @@ class Gateway:
     admin_port: int
     pid: int
     log: Path
+    spool: Path
 
     @property
     def pids(self) -> list[int]:
@@ -137,10 +144,10 @@ def open_stack(cores: Cores, *, metering: bool = True) -> Iterator[Stack]:
             "API_KEY_PEPPER": f"1:{secrets.token_hex(32)}",
         }
         key = asyncio.run(_create_key(environment))
-        groups = {"upstream": [upstream], "valkey": [valkey.pids[0]], "postgres": processes_below(postgres.pids[0])}
+        servers = {"upstream": upstream, "valkey": valkey.pids[0], "postgres": postgres.pids[0]}
         if metering:
-            groups["metering"] = [cleanup.enter_context(_metering(directory, environment))]
-        yield Stack(directory, cores, upstream_port, [upstream], key, environment, groups)
+            servers["metering"] = cleanup.enter_context(_metering(directory, environment))
+        yield Stack(directory, cores, upstream_port, key, environment, servers)
 
 
 @contextlib.contextmanager
