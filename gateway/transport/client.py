@@ -61,11 +61,7 @@ class Transport:
     async def open(self, origin: Origin, head: bytes, body: bytes, timeouts: Timeouts) -> Exchange:
         """`send`, and wait for the response head. For callers that need not abort before it."""
         exchange = self.send(origin, head, body, timeouts)
-        try:
-            await exchange.head()
-        except BaseException:
-            exchange.close()
-            raise
+        await exchange.head()  # Ends the exchange when it raises: there is nothing to close then.
         return exchange
 
     def use(self, origin: Origin) -> PoolUse:

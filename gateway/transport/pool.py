@@ -124,7 +124,7 @@ class OriginPool:
         except TransportError as failure:
             exchange.fail(failure)
             return
-        del self._connecting[exchange]
+        del self._connecting[exchange]  # Now, not in `_dialled`: counted twice, it would take a redial's place.
         self._connections.add(connection)
         connection.start(exchange)
 
