@@ -144,6 +144,9 @@ class GatewayServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """uvicorn cancels what outlives its patience and leaves at once; what those requests still write is money."""
         await super().shutdown(sockets)
+        if self.force_exit:  # Left to the end of the loop, they would end when nobody takes endings any more.
+            for task in self.server_state.tasks:
+                task.cancel()
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=LAST_WORDS_SECONDS)
 

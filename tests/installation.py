@@ -187,8 +187,7 @@ class Installation:
 
     def close(self) -> None:
         for gateway in self._gateways:
-            if gateway.process.poll() is None:
-                gateway.kill()
+            gateway.kill()
         self.redis.close()
         self._office_thread.submit(self._close_office).result(PATIENCE_SECONDS)
         self._office_thread.shutdown()
