@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +30,8 @@ LARGEST_NUMBER = 2**53 - 1
 """Redis scripts count in doubles."""
 DAY_MILLISECONDS = 86_400_000
 LONGEST_TEXT = 512
+numbers_of = itemgetter("account", "key", "at", "cost", "status", "attempt", "ms", "ttfb")
+texts_of = itemgetter("model", "provider", "target", "upstream_id", "price", "estimated")
 WHOLE, TEXT = {int}, {str}
 is_uuid = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 
@@ -170,15 +173,12 @@ def _check_version_1(fields: dict[str, Any]) -> None:
     tokens, weights = fields["tokens"], fields["weights"]
     if type(tokens) is not list or type(weights) is not list or not len(tokens) == len(weights) == len(CLASSES):
         raise MalformedEvent(f"tokens and weights are not one number for each of the {len(CLASSES)} token classes")
-    ids = fields["account"], fields["key"]
-    measures = fields["at"], fields["cost"], fields["status"], fields["attempt"], fields["ms"], fields["ttfb"]
-    _require_whole((*ids, *measures, *tokens, *weights))
-    if min(ids) == 0:
+    _require_whole((*numbers_of(fields), *tokens, *weights))
+    if fields["account"] == 0 or fields["key"] == 0:
         raise MalformedEvent("account and key ids start at 1")  # The ledger's key 0 is the account as a whole.
     if max(tokens) > MOST_TOKENS:
         raise MalformedEvent(f"more than {MOST_TOKENS} tokens")
-    names = fields["model"], fields["provider"], fields["target"], fields["upstream_id"]
-    _require_texts((*names, fields["price"], fields["estimated"]))
+    _require_texts(texts_of(fields))
     if fields["outcome"] not in OUTCOMES or type(fields["stream"]) is not bool:
         raise MalformedEvent("outcome or stream is none of the known values")
     if not is_uuid(fields["id"]):

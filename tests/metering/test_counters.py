@@ -196,6 +196,23 @@ async def test_an_entry_that_only_the_consumer_finds_unreadable_counts_until_it_
         assert differences == []
 
 
+async def test_the_amount_of_an_unreadable_entry_leaves_pending_at_the_next_check(
+    database_url: str, redis_url: str
+) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        account, key = await used_account(bench, waiting=0)
+        await bench.settle(event(account, key, cost=40))
+        await bench.redis.xtrim(ShardKeys.of(AccountId(account), SHARDS).usage_stream, maxlen=0, approximate=False)
+        await bench.put(event(account, key), e=b"not json at all", c=40)
+        await bench.drain()
+        watch = CounterWatch(bench.redis, bench.counters, check_seconds=0)
+
+        await watch.round()
+
+        assert (await bench.account(account))[f"pending:{PERIOD}"] == "0"
+        assert await bench.counters.check() == []
+
+
 async def test_a_stream_that_is_too_long_is_not_counted(
     database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
