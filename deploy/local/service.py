@@ -48,8 +48,9 @@ class Service:
         """Returns at once; see `is_ready`."""
         self.kill()  # After a crash its workers may still hold the port.
         self._log_offset = self.log.stat().st_size if self.log.exists() else 0
+        # -P: a directory that happens to be named `gateway` where we were started is not our gateway.
         self._child = Child(
-            [sys.executable, "-X", self._mark, "-m", self._process.module, *self._process.arguments],
+            [sys.executable, "-P", "-X", self._mark, "-m", self._process.module, *self._process.arguments],
             environment=self._process.environment,
             log=self.log,
         )

@@ -1,4 +1,4 @@
-"""`poindexter up` as a real process, with stand-ins for our own services and a terminal's view of it."""
+"""`poindexter up` as a real process, and a terminal's view of it; with stand-ins for our own services, or without."""
 
 import contextlib
 import json
@@ -7,27 +7,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from deploy.local.ports import DEFAULT_PORTS, free_port
 
 STANDINS = Path(__file__).parent / "standins"
+POINDEXTER = Path(sys.executable).with_name("poindexter")
 TIMEOUT_SECONDS = 40.0
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 class Launched:
-    def __init__(self, state: Path, port: int, settings: Mapping[str, str], demo: str) -> None:
+    def __init__(self, state: Path, command: Sequence[object], settings: Mapping[str, str]) -> None:
         self.state = state
         self.output = state.parent / f"output-{time.monotonic_ns()}"
         self.journal = state.parent / "journal"
         environment = {**os.environ, **settings, "STANDIN_JOURNAL": str(self.journal)}  # noqa: TID251 PATH and the like
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, STANDINS / "__main__.py", str(state), str(port), demo],
-                cwd=STANDINS,
+                [str(word) for word in command],
+                cwd=state.parent,
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -66,8 +67,20 @@ def launched(
     directory: Path, settings: Mapping[str, str] = NO_SETTINGS, *, port: int = 0, demo: str = "demo"
 ) -> Iterator[Launched]:
     """`settings` are environment variables. Stopped at the end if the test did not do it."""
-    _avoid_default_ports(directory / "state")
-    run = Launched(directory / "state", port or free_port(), settings, demo)
+    state = directory / "state"
+    _avoid_default_ports(state)
+    command = [sys.executable, STANDINS / "__main__.py", state, str(port or free_port()), demo]
+    yield from _running(Launched(state, command, {**settings, "PYTHONPATH": str(STANDINS)}))
+
+
+@contextlib.contextmanager
+def launched_for_real(directory: Path) -> Iterator[Launched]:
+    state = directory / "state"
+    _avoid_default_ports(state)
+    yield from _running(Launched(state, [POINDEXTER, "up", "--state-directory", state], NO_SETTINGS))
+
+
+def _running(run: Launched) -> Iterator[Launched]:
     try:
         yield run
     finally:

@@ -111,6 +111,16 @@ def test_an_environment_that_was_moved_here_is_made_again(project: Path) -> None
     assert not bootstrap.is_installed(project, "local")
 
 
+@pytest.mark.parametrize(("pip_says", "half_installed"), [("Collecting uvloop", False), ("Installing collected", True)])
+def test_only_a_failure_while_unpacking_spoils_the_environment(
+    tmp_path: Path, pip_says: str, half_installed: bool
+) -> None:
+    with pytest.raises(bootstrap.CannotInstall, match=pip_says):
+        bootstrap.run(["/bin/sh", "-c", f"echo {pip_says} packages; exit 1"], tmp_path / "unfinished")
+
+    assert (tmp_path / "unfinished").exists() == half_installed
+
+
 @pytest.mark.parametrize("name", LOCK_FILES)
 def test_no_lock_file_names_a_host(name: str) -> None:
     assert "://" not in (ROOT / name).read_text()

@@ -1,7 +1,7 @@
 """
 A process that behaves towards the launcher as one of ours does: ready over HTTP, ends on SIGTERM, keeps a journal.
 
-Takes the place of the real module because `python -m` looks into the working directory first. What it does beside that
+Takes the place of the real module because PYTHONPATH names this directory. What it does beside that
 is in the variable STANDIN_<NAME>: `die` (at once), `never-ready`, `linger` (ignores SIGTERM).
 """
 
