@@ -45,7 +45,8 @@ DAILY = f"""
 PERIODS = f"""
     WITH sums AS (
         SELECT account_id, period, coalesce(key_id, {WHOLE_ACCOUNT}) AS key_id, {SUMS} FROM usage_events
-        WHERE period >= $1 GROUP BY GROUPING SETS ((account_id, period, key_id), (account_id, period))
+        WHERE period >= $1 AND day >= $1::date - 35   -- An event lies in its period: this spares the older partitions.
+        GROUP BY GROUPING SETS ((account_id, period, key_id), (account_id, period))
     ), ours AS (SELECT * FROM usage_periods WHERE period >= $1)
     SELECT concat_ws(', ', 'account ' || account_id, 'key ' || nullif(key_id, {WHOLE_ACCOUNT}), 'period ' || period)
            AS place, json_build_object({COMPARED})::text AS excess

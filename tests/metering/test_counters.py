@@ -213,15 +213,13 @@ async def test_the_amount_of_an_unreadable_entry_leaves_pending_at_the_next_chec
         assert await bench.counters.check() == []
 
 
-async def test_a_stream_that_is_too_long_is_not_counted(
-    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("metering.counters.LONGEST_STREAM", 1)
+async def test_a_stream_that_is_too_long_is_not_counted(database_url: str, redis_url: str) -> None:
     async with workbench(database_url, redis_url) as bench:
         await used_account(bench, waiting=2)
+        counters = Counters(bench.pool, bench.redis, shard_count=SHARDS, now=lambda: NOW, longest_stream=1)
 
         with pytest.raises(StreamTooLong, match="2 entries"):
-            await bench.counters.rebuild()
+            await counters.rebuild()
 
 
 async def test_accounts_of_every_shard_are_compared_in_one_check(database_url: str, redis_url: str) -> None:
