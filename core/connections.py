@@ -4,6 +4,7 @@ our back.
 """
 
 import asyncpg
+import redis.exceptions
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -38,11 +39,15 @@ async def connect_postgres(url: Secret, *, application: str) -> asyncpg.Connecti
 
 
 def connect_redis(url: Secret, *, reply_seconds: float = 5.0) -> Redis:
-    """A client without hidden retries. `reply_seconds` must exceed the BLOCK time of a blocking read."""
+    """A client whose waits are bounded. `reply_seconds` must exceed the BLOCK time of a blocking read.
+
+    A broken connection is tried once more, at once: after a restart of Redis every pooled one is stale. All of our
+    commands may be executed twice (the scripts say why). Time-outs are never tried again.
+    """
     return Redis.from_url(
         url.reveal(),
         socket_timeout=reply_seconds,
         socket_connect_timeout=CONNECT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.exceptions.ConnectionError,)),
         health_check_interval=0,
     )
