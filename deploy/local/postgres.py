@@ -1,23 +1,16 @@
 """A PostgreSQL server of our own, on 127.0.0.1, with its data in one directory."""
 
 import contextlib
-import os
-import secrets
-import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
-from deploy.local.child import MINIMAL_PATH, Child, tail
+from deploy.local.child import Child, tail
 from deploy.local.errors import PostgresError
-from deploy.local.pids import command_line, is_alive
 from deploy.local.ports import LOOPBACK, free_port
-from deploy.local.programs import PostgresPrograms, find_postgres
-from deploy.local.unprivileged import obstacle, server_user
+from deploy.local.postgres_data import ENVIRONMENT, SUPERUSER, PostgresData
+from deploy.local.programs import PostgresPrograms
 
-SUPERUSER = "poindexter"
-INITDB_TIMEOUT_SECONDS = 120.0
 QUERY_TIMEOUT_SECONDS = 5.0
 POLL_SECONDS = 0.03
 PORT_WAS_TAKEN = "could not create any TCP/IP sockets"
@@ -46,14 +39,12 @@ class PostgresServer:
         max_connections: int = 100,
         programs: PostgresPrograms | None = None,
     ) -> None:
-        self.data_directory = data_directory.absolute()
-        self.log = log or self._beside("log")
+        self._data = PostgresData(data_directory, programs)
+        self.log = log or self._data.beside("log")
         self.port = port or 0
         self._port_is_ours_to_choose = not port
         self._fsync = fsync
         self._max_connections = max_connections
-        self._user = server_user()
-        self._found_programs = programs
         self._child: Child | None = None
         self._log_offset = 0
 
@@ -62,8 +53,8 @@ class PostgresServer:
         if self.is_running:
             return
         deadline = time.monotonic() + timeout
-        self._prepare_data()
-        self.end_leftover()
+        self._data.prepare()
+        self._data.end_leftover()
         self.port = self.port or free_port()
         while not self._came_up(deadline):
             if self._port_is_ours_to_choose and PORT_WAS_TAKEN in self.last_words:
@@ -89,18 +80,12 @@ class PostgresServer:
         self.start(timeout)
 
     def end_leftover(self) -> None:
-        """A server of a killed run may still hold the data."""
-        file = self.data_directory / "postmaster.pid"
-        pid = file.read_text().partition("\n")[0] if file.exists() else ""
-        if not pid.isdigit():
-            return
-        if str(self.data_directory) in command_line(int(pid)):
-            for mode in ("fast", "immediate"):
-                if file.exists():
-                    self._run("pg_ctl", "stop", "-D", self.data_directory, "-m", mode, "-t", "10")
-        elif is_alive(int(pid)):
-            file.unlink(missing_ok=True)  # The number belongs to another program since a reboot; Postgres would refuse.
-        # Otherwise the file stays: by it Postgres finds out whether children of the dead server still hold its memory.
+        """Stop a server that a killed run has left on the same data."""
+        self._data.end_leftover()
+
+    @property
+    def data_directory(self) -> Path:
+        return self._data.directory
 
     @property
     def is_running(self) -> bool:
@@ -130,78 +115,16 @@ class PostgresServer:
 
     def url_of(self, database: str) -> str:
         """`sslmode=disable`: asyncpg would look for a client certificate in a home that may not be readable."""
-        return f"postgresql://{SUPERUSER}:{self._password()}@{LOOPBACK}:{self.port}/{database}?sslmode=disable"
-
-    @property
-    def _programs(self) -> PostgresPrograms:
-        if self._found_programs is None:
-            self._found_programs = find_postgres().usable_by(self._user, self._beside("programs"))
-        return self._found_programs
-
-    def _beside(self, suffix: str) -> Path:
-        return self.data_directory.with_name(f"{self.data_directory.name}.{suffix}")
-
-    def _password(self) -> str:
-        return self._beside("password").read_text().strip()
-
-    def _prepare_data(self) -> None:
-        self.data_directory.parent.mkdir(parents=True, exist_ok=True)
-        self._refuse_unreachable_data()
-        if not (self.data_directory / "PG_VERSION").exists():
-            self._initialise()
-        version = (self.data_directory / "PG_VERSION").read_text().strip()
-        if version != self._programs.major_version():
-            raise PostgresError(
-                f"{self.data_directory} was made by PostgreSQL {version}, but the programs in "
-                f"{self._programs.directory} are version {self._programs.major_version()}. "
-                f"Install version {version}, or move the directory away."
-            )
-
-    def _refuse_unreachable_data(self) -> None:
-        blocking = obstacle(self.data_directory.parent, self._user) if self._user is not None else None
-        if blocking:
-            raise PostgresError(
-                f"As root we run PostgreSQL as the user nobody, who may not enter {blocking}. "
-                f"Use a state directory outside it, or run as a normal user."
-            )
-
-    def _initialise(self) -> None:
-        """Made under another name and then renamed: a data directory that exists is a whole one."""
-        unfinished = self._beside("unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.rmtree(self.data_directory, ignore_errors=True)  # Without PG_VERSION it holds no data.
-        self._write_password()
-        self._make_directory(unfinished)
-        locale = "C.UTF-8" if os.uname().sysname == "Linux" else "C"
-        access: list[str | Path] = ["-A", "scram-sha-256", "-U", SUPERUSER, "--pwfile", self._beside("password")]
-        made = self._run("initdb", "-D", unfinished, *access, "--encoding=UTF8", f"--locale={locale}", "--no-sync")
-        if made.returncode:
-            raise PostgresError(f"initdb could not create {self.data_directory}:\n{made.stderr}")
-        unfinished.rename(self.data_directory)
-
-    def _write_password(self) -> None:
-        file = self._beside("password")
-        file.unlink(missing_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(24))
-        self._hand_over(file)
-
-    def _make_directory(self, directory: Path) -> None:
-        directory.mkdir(mode=0o700)
-        self._hand_over(directory)
-
-    def _hand_over(self, path: Path) -> None:
-        if self._user is not None:
-            os.chown(path, self._user, self._user)
+        return f"postgresql://{SUPERUSER}:{self._data.password}@{LOOPBACK}:{self.port}/{database}?sslmode=disable"
 
     def _came_up(self, deadline: float) -> bool:
         """False when the process ended; its reason stands in the log."""
         self._log_offset = self.log.stat().st_size if self.log.exists() else 0
         self._child = Child(
-            [self._programs.directory / "postgres", "-D", self.data_directory, *self._options()],
-            environment=self._environment(),
+            [self._data.programs.directory / "postgres", "-D", self.data_directory, *self._options()],
+            environment=ENVIRONMENT,
             log=self.log,
-            user=self._user,
+            user=self._data.user,
             directory=Path("/"),
             farewell=signal.SIGINT,
         )
@@ -220,9 +143,8 @@ class PostgresServer:
             "port": self.port,
             "unix_socket_directories": "",  # The path of a socket may have 104 bytes only; TCP has no such limit.
             "max_connections": self._max_connections,
+            # synchronous_commit and full_page_writes stay on: in tests, too, a commit has to survive kill -9.
             "fsync": "on" if self._fsync else "off",
-            "synchronous_commit": "on" if self._fsync else "off",
-            "full_page_writes": "on" if self._fsync else "off",
             "log_timezone": "UTC",
             "timezone": "UTC",
         }
@@ -231,29 +153,6 @@ class PostgresServer:
     def _answers(self) -> bool:
         """One real query: an open port alone may mean a server that still recovers, or somebody else's."""
         client = ["-XAtq", "-h", LOOPBACK, "-p", str(self.port), "-U", SUPERUSER, "-d", "postgres", "-c", "select 1"]
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._run("psql", *client, timeout=QUERY_TIMEOUT_SECONDS).stdout.strip() == "1"
+        with contextlib.suppress(PostgresError):
+            return self._data.run("psql", *client, timeout=QUERY_TIMEOUT_SECONDS).stdout.strip() == "1"
         return False
-
-    def _run(
-        self, program: str, *arguments: str | Path, timeout: float = INITDB_TIMEOUT_SECONDS
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603 Postgres's own programs
-            [str(self._programs.directory / program), *map(str, arguments)],
-            env=self._environment()
-            | {"PGPASSWORD": self._password(), "PGSSLMODE": "disable", "PGCONNECT_TIMEOUT": "3"},
-            cwd="/",
-            user=self._user,
-            group=self._user,
-            extra_groups=None if self._user is None else [],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-
-    @staticmethod
-    def _environment() -> dict[str, str]:
-        """Nothing of the caller's: PGDATA, PGPORT and the like would win over our options."""
-        return {"PATH": MINIMAL_PATH, "LC_ALL": "C", "TZ": "UTC"}

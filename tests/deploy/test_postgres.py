@@ -114,14 +114,39 @@ def test_no_password_is_on_a_command_line_or_readable_by_others(server: Postgres
 
 def test_an_interrupted_creation_of_the_data_is_begun_again(server_directory: Path) -> None:
     server = PostgresServer(server_directory / "data", fsync=False)
-    server.data_directory.mkdir()
-    (server.data_directory / "half").touch()
+    (server_directory / "data.unfinished").mkdir()
+    (server_directory / "data.unfinished" / "half").touch()
 
     server.start()
     server.stop()
 
     assert (server.data_directory / "PG_VERSION").exists()
     assert not (server.data_directory / "half").exists()
+
+
+def test_a_directory_that_holds_something_else_is_left_alone(server_directory: Path) -> None:
+    precious = server_directory / "data" / "precious"
+    precious.parent.mkdir()
+    precious.touch()
+
+    with pytest.raises(PostgresError, match="no PostgreSQL data"):
+        PostgresServer(precious.parent).start()
+
+    assert precious.exists()
+
+
+@pytest.mark.parametrize("repetition", range(3))
+async def test_a_commit_survives_a_kill_that_follows_at_once(server: PostgresServer, repetition: int) -> None:
+    server.start()
+    async with postgres(server.url) as connection:
+        await connection.execute("CREATE TABLE IF NOT EXISTS commits (number int)")
+        await connection.execute("INSERT INTO commits VALUES ($1)", repetition)
+        server.kill()
+
+    server.start()
+
+    async with postgres(server.url) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM commits WHERE number = $1", repetition) == 1
 
 
 def test_a_port_of_our_own_choice_that_was_taken_meanwhile_is_replaced(
