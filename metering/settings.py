@@ -39,8 +39,8 @@ def shard_numbers(text: str, shard_count: int) -> list[int]:
         return list(range(shard_count))
     numbers: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        numbers.update(range(int(first), int(last or first) + 1))
+        first, dash, last = part.strip().partition("-")
+        numbers.update(range(int(first), int(last if dash else first) + 1))
     if not numbers or max(numbers) >= shard_count or min(numbers) < 0:
         raise ValueError(f"METERING_SHARDS={text}: the shards are 0 to {shard_count - 1}")
     return sorted(numbers)
