@@ -26,9 +26,10 @@ from gateway.chat_request import ChatRequest
 from gateway.demand import Demand
 from gateway.errors import Unavailable
 from gateway.exposure import Exposure
+from gateway.limit_headers import Limits
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
 from gateway.refusal import refusal
-from gateway.reservation import Limits, Reservation
+from gateway.reservation import Reservation
 from gateway.settlement import Settlement
 from gateway.spool import Spool
 

@@ -3,7 +3,7 @@
 import orjson
 
 from gateway.errors import GatewayError, InvalidKey, MethodNotAllowed
-from gateway.exchange import Headers
+from gateway.headers import Headers
 
 __all__ = ["error_answer"]
 

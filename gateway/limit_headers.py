@@ -3,10 +3,22 @@ What a client may still do, as response headers: OpenAI's `x-ratelimit-*` and `R
 11. Pure.
 """
 
-from gateway.exchange import Headers
-from gateway.reservation import Limits
+from dataclasses import dataclass
 
-__all__ = ["limit_headers"]
+from gateway.headers import Headers
+
+__all__ = ["Limits", "limit_headers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the account has left after an admission. -1 = no limit."""
+
+    reset_ms: int
+    requests: int
+    requests_left: int
+    tokens: int
+    tokens_left: int
 
 
 def limit_headers(limits: Limits | None) -> Headers:

@@ -13,10 +13,11 @@ from core.redis_keys import ShardKeys
 from core.token_usage import TokenUsage
 from core.usage_event import Outcome, UsageEvent
 from gateway.exchange import ClientGone
+from gateway.limit_headers import Limits
 from gateway.settlement import Settlement, Terms
 from gateway.translators.translator import StreamTranslator
 
-__all__ = ["AlreadyEnded", "Ending", "Limits", "Reservation"]
+__all__ = ["AlreadyEnded", "Ending", "Reservation"]
 
 HUNG_UP = (ClientGone, asyncio.CancelledError)
 GATEWAY_LOST = "gateway_lost"
@@ -25,17 +26,6 @@ GATEWAY_LOST = "gateway_lost"
 
 class AlreadyEnded(Exception):
     """A second ending of one reservation: a bug of ours, stopped before it could bill twice."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the account has left after an admission, for the rate-limit headers. -1 = no limit."""
-
-    reset_ms: int
-    requests: int
-    requests_left: int
-    tokens: int
-    tokens_left: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
