@@ -35,6 +35,7 @@ class RunningGateway:
     def __init__(self, process: subprocess.Popen[bytes], port: int, admin_port: int, log: Path) -> None:
         self.process = process
         self.port = port
+        self.admin_port = admin_port
         self.url = f"http://127.0.0.1:{port}"
         self.openai_url = f"{self.url}/v1"
         self.log = log
