@@ -10,7 +10,7 @@ busy stream: the callback comes when the socket closes.
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from core.models_file import Model
@@ -25,7 +25,6 @@ __all__ = ["ClientGone", "Exchange", "Headers"]
 
 Headers = list[tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 STALLED_CLIENT_SECONDS = 60.0
 
@@ -50,9 +49,21 @@ class ClientConnection(Protocol):
     def whole_body(self, cycle: Any) -> bytes | None:
         """The body of the request `cycle`, if all of it has arrived. In that usual case nobody has to wait for it."""
 
+    def answer(self, cycle: Any, status: int, headers: Headers, body: bytes) -> None:
+        """The whole answer in one write."""
+
+    def start_stream(self, cycle: Any, status: int, headers: Headers) -> None:
+        """The head of an answer whose length nobody knows; chunks follow."""
+
+    def write_chunk(self, chunk: bytes) -> None:
+        """A part of the stream, not empty."""
+
+    def end_stream(self, cycle: Any, chunk: bytes) -> None:
+        """`chunk` is the last one and may be empty."""
+
 
 class Exchange:
-    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -73,7 +84,6 @@ class Exchange:
         """Time spent waiting for upstreams before the first byte of the answer."""
         self.first_byte_seconds = 0.0
         self._receive = receive
-        self._send = send
         self._connection: ClientConnection
         self._connection, self._cycle = scope["extensions"]["poindexter.connection"]
 
@@ -99,25 +109,40 @@ class Exchange:
             raise _too_large(limit)
         return body
 
-    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self.started = True
-        self.status = status
-        self.first_byte_seconds = time.monotonic() - self.received_at
-        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *self.answer_headers]})
+    async def start(self, status: int, headers: Headers) -> None:
+        """Begin a streamed answer."""
+        self._note_start(status)
+        if not self._connection.hung_up:
+            self._connection.start_stream(self._cycle, status, [*headers, *self.answer_headers])
 
     async def send(self, chunk: bytes, *, more: bool = True) -> None:
         """Waits while the client's connection is full. Raises ClientGone."""
-        if self._connection.blocked:
-            await self._connection.drain(STALLED_CLIENT_SECONDS)
-        if self._connection.hung_up:
+        connection = self._connection
+        if connection.blocked:
+            await connection.drain(STALLED_CLIENT_SECONDS)
+        if connection.hung_up:
             raise ClientGone
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
-        self.finished = not more
+        if more:
+            connection.write_chunk(chunk)
+        else:
+            connection.end_stream(self._cycle, chunk)
+            self.finished = True
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        """Start and body in one."""
-        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
-        await self.send(body, more=False)
+        """Start and body in one. Raises ClientGone."""
+        self._note_start(status)
+        connection = self._connection
+        if connection.blocked:
+            await connection.drain(STALLED_CLIENT_SECONDS)
+        if connection.hung_up:
+            raise ClientGone
+        connection.answer(self._cycle, status, [*headers, *self.answer_headers], body)
+        self.finished = True
+
+    def _note_start(self, status: int) -> None:
+        self.started = True
+        self.status = status
+        self.first_byte_seconds = time.monotonic() - self.received_at
 
     async def _read_slowly(self, limit: int, seconds: float) -> bytes:
         chunks: list[bytes] = []

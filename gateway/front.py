@@ -12,7 +12,7 @@ from typing import Any
 from gateway import metrics
 from gateway.error_answer import error_answer
 from gateway.errors import GatewayError, MethodNotAllowed, Overloaded, RouteNotFound
-from gateway.exchange import ClientGone, Exchange, Receive, Send
+from gateway.exchange import ClientGone, Exchange, Receive
 from gateway.request_log import RequestLog
 
 __all__ = ["Endpoint", "Front"]
@@ -42,8 +42,9 @@ class Front:
         self._request_log = request_log
         self._max_open_requests = max_open_requests
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        client = Exchange(scope, receive, send)
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: object) -> None:
+        """`send` is not used: `Exchange` writes to the connection itself."""
+        client = Exchange(scope, receive)
         request_id = str(client.request_id)
         client.answer_headers.append((b"x-request-id", request_id.encode()))
         self.open_requests += 1

@@ -16,6 +16,8 @@ import orjson
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from gateway.exchange import Headers
+
 __all__ = ["IDLE_SECONDS", "ClientProtocol", "GatewayServer"]
 
 MAX_HEAD_BYTES = 65_536
@@ -24,6 +26,10 @@ IDLE_SECONDS = 75
 """Longer than the usual 60 seconds of load balancers: the side that sends next must not find the connection closed."""
 
 LAST_WORDS_SECONDS = 5.0
+
+CHUNKED = (b"transfer-encoding", b"chunked")
+LAST_CHUNK = b"0\r\n\r\n"
+VISIBLE = bytes(code for code in range(256) if code >= 0x20 and code != 0x7F) + b"\t"
 
 REFUSED_HEADS = {
     400: ("invalid_http", "This is not a valid HTTP/1.1 request."),
@@ -91,8 +97,35 @@ class ClientProtocol(HttpToolsProtocol):
     def whole_body(self, cycle: RequestResponseCycle) -> bytes | None:
         return None if cycle.more_body else bytes(cycle.body)
 
+    def answer(self, cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> None:
+        """The whole answer in one write."""
+        length = (b"content-length", b"%d" % len(body))
+        head = _head(cycle, status, [*headers, length])
+        self.transport.write(head if cycle.scope["method"] == "HEAD" else head + body)
+        self._end_answer(cycle)
+
+    def start_stream(self, cycle: RequestResponseCycle, status: int, headers: Headers) -> None:
+        """The head of an answer whose length nobody knows; chunks follow."""
+        self.transport.write(_head(cycle, status, [*headers, CHUNKED]))
+
+    def write_chunk(self, chunk: bytes) -> None:
+        self.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+
+    def end_stream(self, cycle: RequestResponseCycle, chunk: bytes) -> None:
+        """`chunk` is the last one and may be empty."""
+        self.transport.write(b"%x\r\n%b\r\n%b" % (len(chunk), chunk, LAST_CHUNK) if chunk else LAST_CHUNK)
+        self._end_answer(cycle)
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(400)
+
+    def _end_answer(self, cycle: RequestResponseCycle) -> None:
+        """What uvicorn does behind the last byte: the next request of this connection may come."""
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.scope["extensions"] = {"poindexter.connection": (self, cycle)}  # type: ignore[dict-item]
@@ -118,6 +151,20 @@ class ClientProtocol(HttpToolsProtocol):
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
+
+
+def _head(cycle: RequestResponseCycle, status: int, headers: Headers) -> bytes:
+    """One look at the whole head keeps an answer from being split; uvicorn takes two at each header."""
+    cycle.response_started = True
+    cycle.waiting_for_100_continue = False
+    lines = [b": ".join(header) for header in cycle.default_headers]
+    lines += [b": ".join(header) for header in headers]
+    if not cycle.keep_alive:
+        lines.append(b"connection: close")
+    fields = b"\r\n".join(lines)
+    if fields.translate(None, VISIBLE) != b"\r\n" * (len(lines) - 1):
+        raise ValueError("a header of the answer holds a control character")
+    return b"%b%b\r\n\r\n" % (STATUS_LINE[status], fields)
 
 
 class GatewayServer(uvicorn.Server):
