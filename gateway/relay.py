@@ -74,6 +74,7 @@ class _Relayed:
         outcome = Outcome.CLIENT_GONE if self._client.client_gone else Outcome.COMPLETE
         settled = self._settle(charge, outcome)
         try:
+            await asyncio.sleep(0)  # At the end of the loop's turn the settlement is written: it comes first.
             await self._client.answer(200, JSON, answer.body)
         finally:
             await settled
@@ -119,6 +120,7 @@ class _Relayed:
         settled = self._settle(Charge.of(stream.usage, flaw, stream.delivered_output, self._terms), outcome)
         try:
             if outcome is Outcome.COMPLETE or outcome is Outcome.UPSTREAM_FAILED:
+                await asyncio.sleep(0)  # As above.
                 await self._client.send(last, more=False)
             if stream.finished:
                 await _read_tail(self._opened)

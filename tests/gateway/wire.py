@@ -50,9 +50,11 @@ class Wire:
     async def answer(self) -> tuple[Head, Any]:
         """A whole answer with a length, its body parsed."""
         head = await self.head()
+        return head, json.loads(await self.exactly(int(head.headers["content-length"])))
+
+    async def exactly(self, size: int) -> bytes:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            body = await self._reader.readexactly(int(head.headers["content-length"]))
-        return head, json.loads(body)
+            return await self._reader.readexactly(size)
 
     async def read_past(self, marker: bytes, times: int = 1) -> None:
         """Until the body so far holds the marker so many times. Raises EOFError when the gateway closes before."""
