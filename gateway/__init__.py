@@ -1,0 +1,27 @@
+"""
+From a client's bytes to an upstream's answer, and to one usage event: every request, exactly once.
+
+`front` takes a request from the server, and `chat` is its story in one screen:
+
+1. `authentication` turns the bearer key into an account and a key. A typo is refused without any look-up.
+2. `chat_request` reads the little of the body that we rely on; `catalog` knows the model that it names.
+3. `admission` asks Redis once whether the account and the key may, and reserves an upper bound: `demand` says how much
+   that is, from the `token_estimate` of the input. `refusal` words what stands in the way. While Redis is away,
+   `exposure` bounds what is still served.
+4. `failover` opens an answer: `routing` orders the targets, `upstreams` asks one of them over `transport` in the words
+   of `translators`, `retry_policy` decides what an `upstream_failure` means, `circuit_breaker` remembers it. Nothing is
+   tried again once a byte has reached the client.
+5. `relay` carries the answer to the client, chunk by chunk as `sse` finds them, and decides by `charge` what it used.
+   `leases` keeps the reservation of a long answer alive; `hang_up` stops the upstream when the client has gone.
+6. `settlement` ends the `reservation`, exactly once: over `redis_pipeline`, the one connection that all requests share,
+   or through the `spool` (its files: `spool_file`) when Redis does not answer.
+
+Beside the path: `models` lists what a key may ask for, `operations` serves the admin port, `request_log` writes one
+line per request, and `metrics` counts.
+
+What the steps speak of: `exchange` is one request and its answer with their `headers`, `event_id` its name; `errors`
+are the refusals and `error_answer` how a client sees them; `limit_headers` tell it what it has left.
+
+How it runs: `workers` starts and watches the processes, each is a `worker`, `app` puts its parts together from
+`settings`, and `server` is the HTTP server below them.
+"""

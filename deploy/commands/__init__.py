@@ -1,7 +1,7 @@
 """
-The subcommands of `poindexter`, one noun per module.
+The subcommands of poindexter, one noun per module.
 
-* `up` starts the whole system; `processes` starts one process of it (gateway, metering, simulators) and `migrate`.
+* `up` starts the whole system; `processes` starts one process of it (gateway, metering, simulators) and migrate.
 * `accounts` and `keys` are what customers own; `usage` is what they used.
 * `ledger` proves that the books are right, rebuilds counters and replays dead letters.
 * `models` checks a models file before it goes live.

@@ -1,0 +1,32 @@
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.sources import PACKAGES, modules, name, tree
+
+ONE_USER_FOR_A_REASON = {
+    "core.model_prices": "a part of core.models_file",
+    "core.models_table": "a part of core.models_file",
+    "core.worker_loop": "every worker process runs on it; metering is the first",
+}
+
+
+def _imports(file: Path) -> set[str]:
+    froms = [node.module for node in ast.walk(tree(file)) if isinstance(node, ast.ImportFrom)]
+    plain = [alias.name for node in ast.walk(tree(file)) if isinstance(node, ast.Import) for alias in node.names]
+    return {module for module in [*froms, *plain] if module}
+
+
+USERS = {
+    package: {module for file in modules(package) for module in _imports(file)}
+    for package in [*PACKAGES, "tests", "loadtests"]
+}
+
+
+@pytest.mark.parametrize("file", [one for one in modules("core") if one.name != "__init__.py"], ids=name)
+def test_a_module_lives_in_core_only_if_two_packages_need_it(file: Path) -> None:
+    module = f"core.{file.stem}"
+    users = {package for package in PACKAGES if module in USERS[package]}
+
+    assert (len(users) >= 2) is (module not in ONE_USER_FOR_A_REASON), users
