@@ -114,6 +114,7 @@ class Failover:
             if not isinstance(decision, RetrySameUpstream):
                 return None
             await asyncio.sleep(decision.delay)
+            search.client.upstream_seconds += decision.delay
             if search.client.client_gone:
                 raise ClientGone  # Nobody waits for another attempt.
 

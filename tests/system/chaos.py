@@ -17,18 +17,13 @@ from pathlib import Path
 from core.money import NANO_PER_USD
 from tests.services import enterable_directory
 from tests.system.load import Load, Seen
-from tests.system.world import GATEWAYS, METERS, World, Wrap
+from tests.system.world import SERVICES, World, Wrap
 
 LARGE_CAP = 1_000 * NANO_PER_USD
 SMALL_CAP = NANO_PER_USD // 50
 """Two cents: reached within the run, so that refusals and clamped answers are part of it."""
 
-VICTIMS = (
-    "valkey",
-    "postgres",
-    *(f"gateway {number}" for number in range(GATEWAYS)),
-    *(f"metering {number}" for number in range(METERS)),
-)
+VICTIMS = ("valkey", "postgres", *SERVICES)
 
 SEEN_TOKENS = """
     SELECT event_id::text AS id,
@@ -108,7 +103,7 @@ async def _storm(world: World, load: Load, kills: Iterable[Kill], seconds: float
 
 def _unlike_what_clients_saw(world: World, seen: Seen) -> list[str]:
     """A complete answer that a client has in hand is in the ledger, and what it was told it used is what it pays."""
-    rows = world.installation.at_the_office(lambda office: office.pool.fetch(SEEN_TOKENS, list(seen.complete)))
+    rows = world.ask(lambda office: office.pool.fetch(SEEN_TOKENS, list(seen.complete)))
     ledger = {row["id"]: row for row in rows}
     problems = []
     for request_id, (prompt, completion) in seen.complete.items():

@@ -62,7 +62,7 @@ class Load:
 
     async def _request(self, http: httpx.AsyncClient, dice: random.Random) -> None:
         self._number += 1
-        gateway = dice.choice(self._world.gateways)
+        gateway = self._world.gateways[dice.randrange(len(self._world.gateways))]
         customer = dice.choice(self._customers)
         stream = dice.random() < 0.6
         body = {

@@ -30,6 +30,18 @@ def test_nothing_is_lost_and_nothing_counted_twice_whatever_is_killed(server_dir
     assert len(report.seen.complete) > 50
 
 
+@pytest.mark.timeout(240)
+def test_a_process_may_die_at_each_of_its_edges(server_directory: Path) -> None:
+    places = ["after_admission:3", "after_dispatch:3", "mid_stream:9", "before_settlement:3", "after_settlement:3"]
+    kills = [Kill(0.2, f"gateway 0@{place}", 0.0) for place in places]
+    kills += [Kill(0.2, f"metering 0@{place}", 0.0) for place in ("after_read", "after_commit_before_confirm")]
+
+    report = run(server_directory, seed=SEED, seconds=90.0, kills=kills)
+
+    assert report.problems == [], report
+    assert report.kills == len(kills)
+
+
 @pytest.mark.parametrize(
     ("guard", "module", "kill"),
     [

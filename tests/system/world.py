@@ -3,14 +3,15 @@ The whole system as real processes that can be killed one by one: Postgres, Valk
 metering processes. What was killed comes back with its data, as an orchestrator would bring it back.
 """
 
+import asyncio
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -19,6 +20,7 @@ from core.redis_keys import shards
 from core.settings import Secret
 from deploy.local.postgres import PostgresServer
 from deploy.local.valkey import ValkeyServer
+from deploy.office import Office
 from metering.counters import Counters
 from metering.reconciliation import Reconciliation
 from tests.installation import SHARDS, Installation
@@ -27,7 +29,10 @@ from tests.models_text import models_text
 from tests.running_gateway import RunningGateway
 from tests.simulated_upstream import SimulatedUpstream
 
-GATEWAYS, METERS = 2, 2
+Answer = TypeVar("Answer")
+
+SERVICES = ("gateway 0", "gateway 1", "metering 0", "metering 1")
+DEATH_SECONDS = 20.0
 GATEWAY_SETTINGS = {
     "GATEWAY_LEASE_SECONDS": "3",
     "GATEWAY_REDIS_SECONDS": "0.5",
@@ -71,24 +76,32 @@ class World:
             redis_url=self.valkey.url,
             models=models_text(self.upstream.openai_url, self.upstream.anthropic_url),
         )
-        self.gateways = [self._start_gateway(number) for number in range(GATEWAYS)]
-        self.meters = [self._start_meter(number) for number in range(METERS)]
+        self.servers: dict[str, PostgresServer | ValkeyServer] = {"valkey": self.valkey, "postgres": self.postgres}
+        self.gateways: dict[int, RunningGateway] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        for name in SERVICES:
+            self._start(name)
         self.kills = 0
 
     def kill(self, victim: str, pause: float) -> None:
-        """kill -9 `valkey`, `postgres`, `gateway N` or `metering N`, and start it again after `pause` seconds."""
+        """kill -9 `valkey`, `postgres`, `gateway N` or `metering N`, and start it again after `pause` seconds.
+
+        `gateway N@PLACE` and `metering N@PLACE` start it anew, let it die at that failpoint, and start it again.
+        """
         self.kills += 1
-        name, _, number = victim.partition(" ")
-        match name:
-            case "gateway":
-                self._kill_gateway(int(number), pause)
-            case "metering":
-                self._kill_meter(int(number), pause)
-            case _:
-                server = self.valkey if name == "valkey" else self.postgres
-                server.kill()
-                time.sleep(pause)
-                server.start()
+        name, _, place = victim.partition("@")
+        if name in self.servers:
+            self.servers[name].kill()
+            time.sleep(pause)
+            self.servers[name].start()
+            return
+        self._end(name)
+        if place:
+            self._start(name, failpoint=place)
+            self._await_death(name)
+            self._end(name)
+        time.sleep(pause)
+        self._start(name)
 
     def come_to_rest(self, seconds: float) -> list[str]:
         """Wait until nothing is reserved, spooled or in a stream; says what is left after so many seconds."""
@@ -100,15 +113,21 @@ class World:
     def differences(self) -> list[str]:
         """Everything that contradicts the invariants; empty is the proof."""
         served = [orjson.loads(line) for line in self.record.read_bytes().splitlines()]
-        return self.installation.at_the_office(lambda office: _differences(office.pool, office.redis, served))
+        return self.ask(lambda office: _differences(office.pool, office.redis, served))
+
+    def ask(self, work: Callable[[Office], Awaitable[Answer]]) -> Answer:
+        """On fresh connections: those of before the storm are dead."""
+
+        async def run() -> Answer:
+            async with self.installation.office() as office:
+                return await work(office)
+
+        return asyncio.run(run())
 
     def close(self) -> None:
         self.installation.close()
-        for gateway in self.gateways:
-            gateway.kill()
-        for meter in self.meters:
-            meter.kill()
-            meter.wait()
+        for name in SERVICES:
+            self._end(name)
         self.upstream.stop()
         self.valkey.stop()
         self.postgres.stop()
@@ -119,26 +138,34 @@ class World:
         spooled = [path.name for path in self.installation.spool_directory.glob("*.spool")]
         return self.installation.held() + left + spooled
 
-    def _kill_gateway(self, number: int, pause: float) -> None:
-        self.gateways[number].kill()
-        time.sleep(pause)
-        self.gateways[number] = self._start_gateway(number)
+    def _end(self, name: str) -> None:
+        service, _, number = name.partition(" ")
+        if service == "gateway":
+            self.gateways[int(number)].kill()
+        else:
+            self.processes[name].kill()
+            self.processes[name].wait()
 
-    def _kill_meter(self, number: int, pause: float) -> None:
-        self.meters[number].kill()
-        self.meters[number].wait()
-        time.sleep(pause)
-        self.meters[number] = self._start_meter(number)
+    def _await_death(self, name: str) -> None:
+        try:
+            self.processes[name].wait(DEATH_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{name} never came to its failpoint") from None
 
-    def _start_gateway(self, number: int) -> RunningGateway:
-        log = self.directory / f"gateway-{number}.log"
-        settings = {**self.installation.settings, **GATEWAY_SETTINGS}
-        return RunningGateway.start(settings, log, redis=False, command=self._command("gateway"))
-
-    def _start_meter(self, number: int) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, **self.installation.settings, **METERING_SETTINGS}  # noqa: TID251  # For the child.
-        with (self.directory / f"metering-{number}.log").open("ab") as log:
-            return subprocess.Popen(self._command("metering"), env=environment, stdout=log, stderr=log)
+    def _start(self, name: str, *, failpoint: str = "") -> None:
+        service, _, number = name.partition(" ")
+        settings = {**self.installation.settings, "POINDEXTER_FAILPOINT": failpoint}
+        log = self.directory / f"{service}-{number}.log"
+        if service == "gateway":
+            settings |= GATEWAY_SETTINGS
+            gateway = RunningGateway.start(settings, log, redis=False, command=self._command("gateway"))
+            self.gateways[int(number)] = gateway
+            self.processes[name] = gateway.process
+            return
+        environment = {**os.environ, **settings, **METERING_SETTINGS}  # noqa: TID251  # For the child.
+        with log.open("ab") as output:
+            command = self._command("metering")
+            self.processes[name] = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
     def _command(self, module: str) -> list[str]:
         return [sys.executable, "-m", *self._wrap.get(module, [module])]
