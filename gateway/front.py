@@ -103,9 +103,9 @@ def _count(client: Exchange) -> None:
     reservation = client.reservation
     model = client.model.name if client.model else ""
     target = reservation.target if reservation else None
-    metrics.REQUESTS.labels(model, target.provider.name if target else "", str(client.status)).inc()
+    metrics.counter(metrics.REQUESTS, model, target.provider.name if target else "", str(client.status)).inc()
     if reservation is None or not client.started:
         return
-    metrics.DURATION.labels(model).observe(time.monotonic() - client.received_at)
-    metrics.FIRST_BYTE.labels(model).observe(client.first_byte_seconds)
+    metrics.histogram(metrics.DURATION, model).observe(time.monotonic() - client.received_at)
+    metrics.histogram(metrics.FIRST_BYTE, model).observe(client.first_byte_seconds)
     metrics.OVERHEAD.observe(max(0.0, client.first_byte_seconds - client.upstream_seconds))

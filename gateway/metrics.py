@@ -4,6 +4,8 @@ from a request; no label names an account or a key. The worker processes of one 
 multiprocess mode).
 """
 
+from functools import lru_cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from core.usage_event import Outcome
@@ -32,7 +34,25 @@ __all__ = [
     "TOKENS",
     "WAIVED",
     "WORKER_STARTED",
+    "counter",
+    "histogram",
 ]
+
+MOST_SERIES = 10_000
+"""Remembered of each kind."""
+
+
+@lru_cache(MOST_SERIES)
+def counter(metric: Counter, *labels: str) -> Counter:
+    """`metric.labels(...)` for the path of a request: the library takes a lock and makes texts at each look-up."""
+    return metric.labels(*labels)
+
+
+@lru_cache(MOST_SERIES)
+def histogram(metric: Histogram, *labels: str) -> Histogram:
+    """As `counter`."""
+    return metric.labels(*labels)
+
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)

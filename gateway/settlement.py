@@ -121,10 +121,10 @@ def _settle_call(terms: Terms, event: UsageEvent) -> tuple[tuple[str, ...], tupl
 
 
 def _count(event: UsageEvent) -> None:
-    metrics.SETTLEMENTS.labels(event.outcome).inc()
+    metrics.counter(metrics.SETTLEMENTS, event.outcome).inc()
     for name, count in zip(CLASSES, event.usage.as_tuple(), strict=True):
         if count:
-            metrics.TOKENS.labels(event.model, name).inc(count)
+            metrics.counter(metrics.TOKENS, event.model, name).inc(count)
     if event.estimated:
         metrics.ESTIMATED.labels(event.estimated).inc()
 

@@ -85,7 +85,7 @@ class Upstream:
     def ended(self, outcome: AttemptOutcome, failure: UpstreamFailure | None = None) -> None:
         """An attempt is over; called once for each `send`."""
         self.open_requests -= 1
-        metrics.ATTEMPTS.labels(self.target.provider.name, outcome.value).inc()
+        metrics.counter(metrics.ATTEMPTS, self.target.provider.name, outcome.value).inc()
         now = time.monotonic()
         if failure is not None:
             self._note(failure)
