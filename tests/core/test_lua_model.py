@@ -28,7 +28,7 @@ LEASE_MS = 600_000
 EDGE_MS = 300
 PAST, FUTURE = 1, 2**52
 MILLION_USD = 10**15
-STEPS = 500
+STEPS = 300
 OPERATIONS = {
     "admit": 30,
     "settle": 14,
@@ -51,7 +51,9 @@ class Dice(random.Random):
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
-        self.scale = self.choice([3, 200, 10**6, MILLION_USD // 200])
+        self.scale = self.choice([3, 200, 10**6, MILLION_USD // 200, MILLION_USD * 9 // 10])
+        self.unlimited = 0 if self.scale > 10**14 else 30
+        """Percent. Without a cap, amounts of that size would add up to more than a double can count."""
 
     def chance(self, percent: float) -> bool:
         return self.random() * 100 < percent
@@ -67,7 +69,7 @@ class Dice(random.Random):
         return Limits(
             status=self.choice(["suspended", "revoked"]) if self.chance(4) else "active",
             rpm=self.maybe(20, 5),
-            tpm=self.maybe(20, self.choice([60, 5_000])),
+            tpm=10 * self.randint(0, self.choice([6, 500])) if self.chance(20) else None,
             concurrency=self.maybe(20, 4),
             cap=self.choice([0, self.scale, self.randint(0, 12 * self.scale), 9 * MILLION_USD])
             if self.chance(70)
@@ -77,10 +79,10 @@ class Dice(random.Random):
         )
 
     def request(self) -> Request:
-        wanted = self.choice([0, 1, self.randint(0, 40), self.randint(0, 40), 16])
+        wanted = self.choice([0, 1, 10, 20, self.randint(0, 40)])
         return Request(
             model=self.choice(["m", "m", "m", "n", "m-long"]),
-            input_tokens=self.choice([0, self.randint(0, 20), self.randint(0, 2_000)]),
+            input_tokens=self.choice([0, 10 * self.randint(0, 4), self.randint(0, 2_000)]),
             input_cost=self.amount(),
             wanted=wanted,
             fewest=min(wanted, self.choice([0, 1, 16])),
@@ -119,7 +121,7 @@ class Machine:
 
     def _name(self, scope: Scope, number: int, name: str) -> None:
         self.names[scope], self.numbers[scope] = name, number
-        self.identities[scope] = f"{scope.kind}:{number}"
+        self.identities[scope] = f"{scope.kind} {number}"
 
     def run(self, steps: int) -> None:
         for scope in self.names:
@@ -272,7 +274,7 @@ class Machine:
         self.model.lose_everything(list(self.names))
         self.confirmations = []
         for scope in self.names:
-            if self.dice.chance(80):
+            if self.dice.chance(80) or not self.dice.unlimited:
                 self._publish(scope, self.dice.limits())
 
     # What must hold after each of them.
