@@ -24,6 +24,7 @@ __all__ = ["MalformedEvent", "Outcome", "UsageEvent", "day_of", "instant_of", "r
 
 VERSION = 1
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
 MOST_TOKENS = 2**40
 """No answer has a trillion tokens: a larger count is a fault of the writer, not usage."""
 LARGEST_NUMBER = 2**53 - 1
@@ -90,8 +91,8 @@ class UsageEvent:
         return orjson.dumps(
             {
                 "v": VERSION,
-                "id": self.event_id,
-                "at": round((self.occurred_at - EPOCH) / timedelta(milliseconds=1)),
+                "id": str(self.event_id),
+                "at": (self.occurred_at - EPOCH) // MILLISECOND,
                 "period": self.period,
                 "account": self.account_id,
                 "key": self.key_id,

@@ -2,14 +2,28 @@
 
 from uuid import UUID
 
-__all__ = ["event_id"]
+__all__ = ["EventId", "event_id"]
 
 
-def event_id(milliseconds: int, random: bytes) -> UUID:
+class EventId(UUID):
+    """A UUID that keeps its text: a request writes it into its answer, its log line, three Redis calls and upstream."""
+
+    __slots__ = ("_text",)
+    _text: str
+
+    def __init__(self, number: int) -> None:
+        super().__init__(int=number)
+        object.__setattr__(self, "_text", super().__str__())  # UUIDs refuse to be changed, as they should.
+
+    def __str__(self) -> str:
+        return self._text
+
+
+def event_id(milliseconds: int, random: bytes) -> EventId:
     """`milliseconds` since 1970 and ten random bytes, of which 74 bits are used."""
     number = int.from_bytes(random[:10], "big")
-    return UUID(
-        int=(milliseconds & 0xFFFF_FFFF_FFFF) << 80
+    return EventId(
+        (milliseconds & 0xFFFF_FFFF_FFFF) << 80
         | 0x7 << 76
         | (number >> 68) << 64
         | 0b10 << 62
