@@ -46,7 +46,7 @@ def key_digest(digest: bytes) -> str:
     return f"key:{digest.hex()}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
 class ShardKeys:
     """The keys of one shard."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 __all__ = ["CLASSES", "TokenUsage"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
 class TokenUsage:
     """Tokens by price class. The classes are disjoint: their sum is everything the upstream counted.
 

@@ -12,7 +12,7 @@ __all__ = ["Charge", "ChargeTerms"]
 NOTHING_REPORTED = "no_usage_reported"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
 class ChargeTerms:
     """What an estimate is made of."""
 
@@ -21,7 +21,7 @@ class ChargeTerms:
     """An estimate never exceeds what the request was granted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
 class Charge:
     usage: TokenUsage
     estimated: str

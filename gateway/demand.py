@@ -15,7 +15,7 @@ LIKELY_PERCENT = {"openai": 49, "openai-mini": 49, "claude": 52, "claude-4": 50}
 """Of the bound by bytes, what ordinary English text comes to (measured; docs/decisions/0006-estimates.md)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
 class Demand:
     input_tokens: int
     input_cost: int

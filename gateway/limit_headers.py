@@ -10,7 +10,7 @@ from gateway.headers import Headers
 __all__ = ["Limits", "limit_headers"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
 class Limits:
     """What the account has left after an admission. -1 = no limit."""
 

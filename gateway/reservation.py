@@ -28,7 +28,7 @@ class AlreadyEnded(Exception):
     """A second ending of one reservation: a bug of ours, stopped before it could bill twice."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
 class Ending:
     """How an answer ended and what it used."""
 

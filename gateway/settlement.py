@@ -28,7 +28,7 @@ ALWAYS = "0"
 """Not the sweeper: end the reservation whether its lease has run out or not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
 class Terms:
     """A reservation as the scripts know it: its id, its period and the keys it lives under."""
 
