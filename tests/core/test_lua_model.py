@@ -14,7 +14,6 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
-import pytest
 import redis
 
 from core.lua_scripts import load_script
@@ -28,7 +27,9 @@ LEASE_MS = 600_000
 EDGE_MS = 300
 PAST, FUTURE = 1, 2**52
 MILLION_USD = 10**15
-STEPS = 300
+SEQUENCES, STEPS = 12, 300
+ANSWERS = {"admitted", "cold", "suspended", "revoked", "expired", "model", "requests", "concurrency", "cap"}
+ANSWERS |= {"oversized", "tokens"}
 OPERATIONS = {
     "admit": 30,
     "settle": 14,
@@ -113,6 +114,7 @@ class Machine:
                 self._name(key, key_number, SHARD.key(KeyId(key_number)))
         self.event_ids = count(1)
         self.known: list[Admission] = []
+        self.operations = 0
         self.replies: Counter[str] = Counter()
         self.stream_ids: dict[Entry, str] = {}
         self.recorded: set[str] = set()
@@ -127,6 +129,7 @@ class Machine:
         for scope in self.names:
             self._publish(scope, self.dice.limits())
         for _ in range(steps):
+            self.operations += 1
             [operation] = self.dice.choices(list(OPERATIONS), list(OPERATIONS.values()))
             getattr(self, operation)()
             self.check_every_field()
@@ -152,7 +155,8 @@ class Machine:
         period, request = self._period(), self.dice.request()
         event_id = str(UUID(int=next(self.event_ids)))
         admission = Admission(event_id, (account.scope, self.dice.choice(account.keys)), period)
-        expected = self.model.admit(admission, request, self._now_ms())
+        before_ms = self._well_before_the_edge()
+        expected = self.model.admit(admission, request, before_ms)
 
         reply = self.scripts["admit"](
             keys=[*self._scopes(admission), self._reservation(admission), SHARD.leases],
@@ -160,8 +164,11 @@ class Machine:
                   request.fewest, request.output_cost, request.choices],
         )  # fmt: skip
 
+        after_ms = self._now_ms()
+        if after_ms // MINUTE_MS != before_ms // MINUTE_MS:
+            raise StalledOverTheEdge
         assert _text(_without_clock(reply)) == _text(_without_clock(expected))
-        assert 0 <= expected[3] - reply[3] <= EDGE_MS
+        assert 0 <= expected[3] - reply[3] <= after_ms - before_ms
         self.replies[expected[0]] += 1
         self.known.append(admission)
         if admission.live:
@@ -280,8 +287,10 @@ class Machine:
     # What must hold after each of them.
 
     def check_every_field(self) -> None:
-        for scope, name in self.names.items():
-            stored: Any = self.redis.hgetall(name)
+        pipeline = self.redis.pipeline(transaction=False)
+        for name in self.names.values():
+            pipeline.hgetall(name)
+        for (scope, name), stored in zip(self.names.items(), pipeline.execute(), strict=True):
             assert _decoded(stored) == self._expected(scope), name
 
     def check_reservations_and_leases(self) -> None:
@@ -387,22 +396,36 @@ class Machine:
         return self.dice.choice(live if live and self.dice.chance(75) else self.known[-50:])
 
     def _now_ms(self) -> int:
-        while True:
-            seconds, microseconds = self.redis.time()
-            now_ms = seconds * 1000 + microseconds // 1000
-            if now_ms % MINUTE_MS < MINUTE_MS - EDGE_MS:
-                return int(now_ms)
+        seconds, microseconds = self.redis.time()
+        return int(seconds * 1000 + microseconds // 1000)
+
+    def _well_before_the_edge(self) -> int:
+        while (now_ms := self._now_ms()) % MINUTE_MS >= MINUTE_MS - EDGE_MS:
             time.sleep(EDGE_MS / 1000)
+        return now_ms
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_any_sequence_of_operations_is_what_the_slow_model_says(redis_url: str, seed: int) -> None:
+class StalledOverTheEdge(Exception):
+    """The machine stood still from one minute into the next, in the middle of an operation: nobody can say which."""
+
+
+def test_any_sequence_of_operations_is_what_the_slow_model_says(redis_url: str) -> None:
+    replies: Counter[str] = Counter()
+    seeds = list(range(SEQUENCES))
+
     with redis.Redis.from_url(redis_url) as client:
-        machine = Machine(client, Dice(seed))
+        while seeds:
+            machine = Machine(client, Dice(seeds[0]))
+            try:
+                machine.run(STEPS)
+            except StalledOverTheEdge:
+                continue
+            except AssertionError as error:
+                raise AssertionError(f"sequence {seeds[0]}, operation {machine.operations}") from error
+            replies += machine.replies
+            del seeds[0]
 
-        machine.run(STEPS)
-
-    assert machine.replies["admitted"] > STEPS // 40
+    assert set(replies) == ANSWERS
 
 
 def _limit_fields(limits: Limits) -> dict[str, Any]:
