@@ -9,7 +9,7 @@ import pytest
 from deploy.local.valkey import ValkeyServer
 from tests.installation import Customer, Installation
 from tests.models_text import models_text
-from tests.observability.artefacts import Expression, expressions, metrics
+from tests.observability.artefacts import Expression, expressions, metrics, recorded
 from tests.observability.promql import resolved
 from tests.observability.test_metrics import OF_PROMETHEUS
 from tests.observability.tools import tool
@@ -72,10 +72,11 @@ def watch(installation: Installation, tmp_path_factory: pytest.TempPathFactory) 
         eventually(lambda: server.value("sum(up)") == 3, "three targets that are up")
         customer = installation.customer()
         for _ in range(ROUNDS):
-            before = recorded(server)
+            before = booked(server)
             use(gateway, customer)
-            eventually(partial(_has_recorded, server, before + (COMPLETE + BROKEN) / ROUNDS), "usage in the ledger")
+            eventually(partial(_has_booked, server, before + (COMPLETE + BROKEN) / ROUNDS), "usage in the ledger")
         eventually(lambda: server.value("sum(rate(poindexter_refusals_total[5m]))") > 0, "growing series")
+        eventually(lambda: all(server.query(name) for name in recorded()), "results of recording rules")
         yield server
     gateway.stop()
 
@@ -87,12 +88,12 @@ def use(gateway: RunningGateway, customer: Customer) -> None:
         httpx.post(address, json=body, headers=customer.headers, timeout=20, trust_env=False)
 
 
-def recorded(server: Prometheus) -> float:
+def booked(server: Prometheus) -> float:
     return server.value('sum(poindexter_metering_events_total{result="inserted"})')
 
 
-def _has_recorded(server: Prometheus, events: float) -> bool:
-    return recorded(server) == events
+def _has_booked(server: Prometheus, events: float) -> bool:
+    return booked(server) == events
 
 
 @pytest.mark.parametrize("expression", expressions(), ids=lambda expression: expression.place)
