@@ -46,7 +46,8 @@ def key_digest(digest: bytes) -> str:
     return f"key:{digest.hex()}"
 
 
-@dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
+# Not frozen: a request makes one, and freezing it would triple what that costs. Hashable all the same: nobody changes it.
+@dataclass(slots=True, unsafe_hash=True)
 class ShardKeys:
     """The keys of one shard."""
 

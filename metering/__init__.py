@@ -10,8 +10,8 @@ What went wrong on the way is made good:
 
 * `sweeper` ends the reservations that a dead gateway left behind.
 * `dead_letters` keeps what the ledger could not take, and puts it back on its stream after a fix.
-* `counters` compares the counters in Redis with what they are a cache of, and sets them right; `counter_watch` does so
-  whenever Redis comes back and every minute.
+* `counters` compares the counters in Redis with what they are a cache of, and sets them right: `published` those that
+  come from Postgres, one by one of its `scopes`. `counter_watch` does so whenever Redis comes back and every minute.
 * `reconciliation` compares the upstreams' own record, the events and their sums: the proof.
 
 `usage_report` answers what an account used. `admin` is the port for health checks and metrics, `gauges` measures how

@@ -8,7 +8,7 @@
 -- ARGV  1 '1' = set what differs, '0' = only compare      2 what the name of a reservation begins with
 --       3 longest stream to count: this script holds Redis up for some 8 ms per 1,000 entries
 --       4 oldest period to keep: ledger and pending fields of older ones are removed once nothing is pending in them
---       then for each scope `account:<id>` or `key:<id>`
+--       then for each scope `account <id>` or `key <id>`
 --
 -- Returns {"too long", length} or {"compared", scope, field, stored, expected, scope, field, …}.
 
@@ -34,7 +34,7 @@ local function count_entry(fields)
     local readable, event = pcall(cjson.decode, value.e or '')
     local charged = tonumber(value.c or '')
     if not (readable and charged and type(event) == 'table' and tonumber(event.account) and tonumber(event.key)) then return end
-    for _, identity in ipairs({'account:' .. whole(event.account), 'key:' .. whole(event.key)}) do
+    for _, identity in ipairs({'account ' .. whole(event.account), 'key ' .. whole(event.key)}) do
         local scope, period = by_identity[identity], tostring(event.period)
         if scope then scope.pending[period] = (scope.pending[period] or 0) + charged end
     end

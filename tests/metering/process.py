@@ -86,7 +86,7 @@ async def metering_process(
         process.discard()
 
 
-async def until(condition: Callable[[], Any | Awaitable[Any]], *, seconds: float = 15.0) -> None:
+async def until(condition: Callable[[], Any | Awaitable[Any]], *, seconds: float = 20.0) -> None:
     """Raises TimeoutError when it does not come true in time."""
     deadline = time.monotonic() + seconds
     while True:

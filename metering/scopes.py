@@ -1,0 +1,59 @@
+"""The scopes of Redis (core/redis_keys.py) as metering compares them: an account as a whole, or one of its keys."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+from core.principal import AccountId, KeyId
+from core.redis_keys import ShardKeys
+from metering.ledger import WHOLE_ACCOUNT
+
+__all__ = ["CounterDifference", "Scope", "in_parts"]
+
+PART = 500
+"""Scopes in one script call or one pipeline."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """An account (`key_id` 0) or a key of it."""
+
+    account_id: AccountId
+    key_id: KeyId
+    shard: ShardKeys
+
+    @property
+    def name(self) -> str:
+        if self.key_id == WHOLE_ACCOUNT:
+            return self.shard.account(self.account_id)
+        return self.shard.key(self.key_id)
+
+    @property
+    def identity(self) -> str:
+        """How `rebuild.lua` finds it in an event."""
+        return f"account {self.account_id}" if self.key_id == WHOLE_ACCOUNT else f"key {self.key_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class CounterDifference:
+    scope: str
+    field: str
+    stored: int
+    expected: int
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.field} is {self.stored}, should be {self.expected}"
+
+
+def in_parts(items: Iterable[Item], scope_of: Callable[[Item], Scope]) -> Iterator[tuple[ShardKeys, list[Item]]]:
+    """A few hundred of one shard at a time."""
+    by_shard: dict[ShardKeys, list[Item]] = {}
+    for item in items:
+        by_shard.setdefault(scope_of(item).shard, []).append(item)
+    for shard, members in by_shard.items():
+        rest = iter(members)
+        while part := list(islice(rest, PART)):
+            yield shard, part
