@@ -154,7 +154,9 @@ class Supervisor:
         now = time.monotonic()
         watched.deaths.append(now)
         delay = self._policy.delay(watched.deaths, now)
-        if delay is None or watched.service.exit_code == SETTINGS_ARE_WRONG:
+        if watched.service.exit_code == SETTINGS_ARE_WRONG:
+            raise ServiceFailed(_obituary(watched.service, f"{how} of its settings; it would do so again"))
+        if delay is None:
             raise ServiceFailed(_obituary(watched.service, f"{how} {len(watched.deaths)} times; giving up"))
         self._say(f"{_obituary(watched.service, how)}\nStarting {watched.service.name} again in {delay:.1f} s")
         watched.restart_at = now + delay

@@ -138,6 +138,21 @@ async def test_a_process_or_server_that_dies_later_is_started_again(server_direc
     assert run.events[-3:] == STOPPED
 
 
+def test_a_process_that_could_only_fail_again_is_not_started_again(
+    server_directory: Path, database_url: str, redis_url: str
+) -> None:
+    settings = external(database_url, redis_url) | {"STANDIN_GATEWAY": "give-up-later"}
+    with launched(server_directory, settings) as run:
+        run.wait_for(READY)
+        os.kill(run.pid("gateway"), signal.SIGKILL)
+
+        exit_code = run.process.wait(30)
+
+    assert exit_code == 1
+    assert "gateway died of its settings; it would do so again (exit code 78)" in run.text
+    assert run.events[-2:] == ["metering stopped", "simulators stopped"]
+
+
 async def answering_again(url: str) -> None:
     deadline = time.monotonic() + 20
     while True:

@@ -2,7 +2,8 @@
 A process that behaves towards the launcher as one of ours does: ready over HTTP, ends on SIGTERM, keeps a journal.
 
 Takes the place of the real module because PYTHONPATH names this directory. What it does beside that
-is in the variable STANDIN_<NAME>: `die` (at once), `never-ready`, `linger` (ignores SIGTERM).
+is in the variable STANDIN_<NAME>: `die` (at once), `linger` (ignores SIGTERM),
+`give-up-later` (its second life finds that its settings are wrong).
 """
 
 import os
@@ -18,13 +19,14 @@ def main(environment: Mapping[str, str], name: str, *port_variables: str) -> Non
     conduct = environment.get(f"STANDIN_{name.upper()}", "")
     journal = Path(environment["STANDIN_JOURNAL"])
     note(journal, f"{name} started")
+    if conduct == "give-up-later" and journal.read_text().count(f"{name} started") > 1:
+        sys.exit(78)
     if conduct == "die":
         sys.exit(f"{name} has no upstream to talk to")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, signal.SIG_IGN if conduct == "linger" else lambda *_: stop.set())
     for variable in port_variables:
         server = ThreadingHTTPServer(("127.0.0.1", int(environment[variable])), Answers)
-        server.ready = conduct != "never-ready"  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()
     while not stop.wait(0.1):
         pass
@@ -38,7 +40,7 @@ def note(journal: Path, event: str) -> None:
 
 class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(200 if self.server.ready else 503)  # type: ignore[attr-defined]
+        self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
