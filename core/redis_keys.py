@@ -46,7 +46,7 @@ def key_digest(digest: bytes) -> str:
     return f"key:{digest.hex()}"
 
 
-# Not frozen: a request makes one, and freezing it would triple what that costs. Hashable all the same: nobody changes it.
+# Not frozen: a request makes one, and freezing it would triple what that costs. Nobody changes one: it may be hashed.
 @dataclass(slots=True, unsafe_hash=True)
 class ShardKeys:
     """The keys of one shard."""
