@@ -1,7 +1,8 @@
 """
 The `poindexter` command. `--json` prints one document for scripts.
 
-Exit status: 0 done, 1 refused (the message says why), 2 wrong usage, 78 settings missing.
+Exit status: 0 done, 1 refused (the message says why), 2 wrong usage, 75 saved but the gateways could not be told yet,
+78 settings missing.
 """
 
 import click

@@ -1,9 +1,10 @@
 """What the commands work with: the services of the portal on an installation's Postgres and Redis."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import asyncpg
 from redis.asyncio import Redis
@@ -20,6 +21,8 @@ from portal_api.publication import Publication
 
 __all__ = ["Office", "OfficeSettings", "office_settings", "open_office"]
 
+Value = TypeVar("Value")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfficeSettings:
@@ -27,7 +30,6 @@ class OfficeSettings:
     redis_url: Secret
     redis_shards: int = setting(16, least=1, most=1024)
     api_key_pepper: Secret
-    api_key_pepper_previous: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,11 @@ def office_settings(environment: Mapping[str, str], state_directory: Path) -> Of
 
 @contextlib.asynccontextmanager
 async def open_office(settings: OfficeSettings) -> AsyncIterator[Office]:
+    """Nothing is connected before it is used. Raises SettingsError."""
+    peppers = PepperRing(_valid("API_KEY_PEPPER", lambda: Pepper.parse(settings.api_key_pepper.reveal())))
+    redis = _valid("REDIS_URL", lambda: connect_redis(settings.redis_url))
     pool = await open_pool(settings.database_url, most=2, application="poindexter-cli")
-    redis = connect_redis(settings.redis_url)
     publication = Publication(pool, KeyDirectory(pool, redis, shard_count=settings.redis_shards))
-    try:
-        peppers = PepperRing(Pepper.parse(settings.api_key_pepper.reveal()))
-    except ValueError as error:
-        raise SettingsError([f"API_KEY_PEPPER is not valid: {error}"]) from error
     try:
         yield Office(
             pool,
@@ -74,3 +74,10 @@ async def open_office(settings: OfficeSettings) -> AsyncIterator[Office]:
     finally:
         await pool.close()
         await redis.aclose()
+
+
+def _valid(name: str, read: Callable[[], Value]) -> Value:
+    try:
+        return read()
+    except ValueError as error:
+        raise SettingsError([f"{name} is not valid: {error}"]) from None

@@ -65,7 +65,7 @@ class Accounts:
             terms.price if cap_nano_usd is None else cap_nano_usd,
         )
         account = Account(**row)
-        await self._publication.account(account.account_id)
+        await self._publication.account(account.account_id, saved=account)
         return account
 
     async def list(self) -> list[Account]:
@@ -83,5 +83,6 @@ class Accounts:
         row = await self._pool.fetchrow(CHANGE, account_id, status, cap_nano_usd)
         if row is None:
             raise UnknownAccount(f"There is no account {account_id}.")
-        await self._publication.account(account_id)
-        return Account(**row)
+        account = Account(**row)
+        await self._publication.account(account_id, saved=account)
+        return account

@@ -97,9 +97,9 @@ class ApiKeys:
             )
         except asyncpg.ForeignKeyViolationError:
             raise UnknownAccount(f"There is no account {account_id}.") from None
-        summary = KeySummary(**row)
-        await self._publication.key(summary.key_id)
-        return CreatedKey(summary, key)
+        created = CreatedKey(KeySummary(**row), key)
+        await self._publication.key(created.summary.key_id, saved=created)
+        return created
 
     async def list(self, account_id: AccountId | None = None) -> list[KeySummary]:
         """The keys of an account, or of all, oldest first; revoked ones included."""
@@ -110,5 +110,6 @@ class ApiKeys:
         row = await self._pool.fetchrow(REVOKE, key_id)
         if row is None:
             raise UnknownKey(f"There is no key {key_id}.")
-        await self._publication.key(key_id)
-        return KeySummary(**row)
+        summary = KeySummary(**row)
+        await self._publication.key(key_id, saved=summary)
+        return summary

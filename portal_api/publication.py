@@ -9,6 +9,7 @@ it (`poindexter keys publish`, and every start of `poindexter up`). Nothing depe
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime
+from typing import Any
 
 import asyncpg
 import redis.exceptions
@@ -32,7 +33,13 @@ KEY_PUBLISHED = "UPDATE api_keys SET published_revision = $2 WHERE key_id = $1 A
 
 
 class NotPublished(PortalError):
-    """The change is committed, but the gateways don't know it yet: Redis can't be reached."""
+    """The change is committed, but the gateways don't know it yet: Redis can't be reached.
+
+    `saved` is what the call would have returned: a new key, for example, is seen at no other moment."""
+
+    def __init__(self, message: str, saved: Any) -> None:
+        super().__init__(message)
+        self.saved = saved
 
 
 class Publication:
@@ -40,23 +47,26 @@ class Publication:
         self._pool = pool
         self._directory = directory
 
-    async def account(self, account_id: AccountId) -> None:
-        """Returns when the gateways' next request sees the account as it is now. Raises NotPublished."""
-        await self._retry(lambda: self._account(account_id))
+    async def account(self, account_id: AccountId, *, saved: Any = None) -> None:
+        """Returns when the gateways' next request sees the account as it is now. Raises NotPublished, with `saved`."""
+        await self._retry(lambda: self._account(account_id), saved)
 
-    async def key(self, key_id: KeyId) -> None:
-        """Returns when the gateways' next request sees the key as it is now. Raises NotPublished."""
-        await self._retry(lambda: self._key(key_id))
+    async def key(self, key_id: KeyId, *, saved: Any = None) -> None:
+        """Returns when the gateways' next request sees the key as it is now. Raises NotPublished, with `saved`."""
+        await self._retry(lambda: self._key(key_id), saved)
 
     async def publish_missing(self) -> int:
         """Publish every committed change that Redis has not seen; returns how many. Raises NotPublished."""
-        accounts = await self._pool.fetch(UNPUBLISHED_ACCOUNTS)
-        keys = await self._pool.fetch(UNPUBLISHED_KEYS)
-        for row in accounts:
-            await self.account(row["account_id"])
-        for row in keys:
-            await self.key(row["key_id"])
-        return len(accounts) + len(keys)
+        count = 0
+        while accounts := await self._pool.fetch(UNPUBLISHED_ACCOUNTS):
+            for row in accounts:
+                await self.account(row["account_id"])
+            count += len(accounts)
+        while keys := await self._pool.fetch(UNPUBLISHED_KEYS):
+            for row in keys:
+                await self.key(row["key_id"])
+            count += len(keys)
+        return count
 
     async def _account(self, account_id: AccountId) -> None:
         revision = await self._directory.publish_account(account_id, _period())
@@ -66,7 +76,7 @@ class Publication:
         revision = await self._directory.publish_key(key_id, _period())
         await self._pool.execute(KEY_PUBLISHED, key_id, revision)
 
-    async def _retry(self, publish: Callable[[], Awaitable[None]]) -> None:
+    async def _retry(self, publish: Callable[[], Awaitable[None]], saved: Any) -> None:
         for attempt in range(1, TRIES + 1):
             try:
                 await publish()
@@ -75,7 +85,8 @@ class Publication:
                 if attempt == TRIES:
                     raise NotPublished(
                         "The change is saved, but the gateways can't be told: Redis does not answer. "
-                        "It takes effect after `poindexter keys publish`."
+                        "It takes effect after `poindexter keys publish`.",
+                        saved,
                     ) from error
                 await asyncio.sleep(PAUSE_SECONDS * attempt)
 

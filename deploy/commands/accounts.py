@@ -7,8 +7,9 @@ import click
 from core.money import format_usd
 from core.plans import PLANS
 from core.principal import AccountId
-from deploy.commands.options import AMOUNT, json_option, state_option
+from deploy.commands.options import AMOUNT, ID, json_option, state_option
 from deploy.commands.running import ask
+from deploy.commands.running import change as change_it
 from deploy.printing import document, table
 from portal_api.accounts import Account
 
@@ -28,10 +29,13 @@ def accounts() -> None:
 @json_option
 def create(name: str, plan: str, cap: int | None, state_directory: Path, as_json: bool) -> None:
     """Create an account named NAME. Give it a key next: `poindexter keys create ACCOUNT_ID`."""
-    account = ask(state_directory, lambda office: office.accounts.create(name, plan, cap_nano_usd=cap))
-    _show([account], as_json=as_json)
-    if not as_json:
-        click.echo(f"\nNext: poindexter keys create {account.account_id}")
+
+    def show(account: Account) -> None:
+        _show_one(account, as_json=as_json)
+        if not as_json:
+            click.echo(f"\nNext: poindexter keys create {account.account_id}")
+
+    change_it(state_directory, lambda office: office.accounts.create(name, plan, cap_nano_usd=cap), show)
 
 
 @accounts.command("list")
@@ -43,18 +47,25 @@ def list_accounts(state_directory: Path, as_json: bool) -> None:
 
 
 @accounts.command()
-@click.argument("account_id", type=int)
+@click.argument("account_id", type=ID)
 @click.option("--cap", type=AMOUNT, help="New spending cap per billing period in US dollars.")
 @click.option("--status", type=click.Choice(["active", "suspended"]), help="Suspend or resume the account.")
 @state_option
 @json_option
 def change(account_id: int, cap: int | None, status: str | None, state_directory: Path, as_json: bool) -> None:
     """Change the account ACCOUNT_ID. Holds on the very next request, on every gateway."""
-    account = ask(
+    change_it(
         state_directory,
         lambda office: office.accounts.change(AccountId(account_id), status=status, cap_nano_usd=cap),
+        lambda account: _show_one(account, as_json=as_json),
     )
-    _show([account], as_json=as_json)
+
+
+def _show_one(account: Account, *, as_json: bool) -> None:
+    if as_json:
+        document(account)
+    else:
+        _show([account], as_json=False)
 
 
 def _show(found: list[Account], *, as_json: bool) -> None:

@@ -7,10 +7,10 @@ import click
 
 from core.money import format_usd
 from core.principal import AccountId, KeyId
-from deploy.commands.options import AMOUNT, json_option, state_option
-from deploy.commands.running import ask
+from deploy.commands.options import AMOUNT, ID, LIMIT, json_option, state_option
+from deploy.commands.running import ask, change
 from deploy.printing import document, table
-from portal_api.api_keys import KeyLimits, KeySummary
+from portal_api.api_keys import CreatedKey, KeyLimits, KeySummary
 
 __all__ = ["keys"]
 
@@ -21,13 +21,13 @@ def keys() -> None:
 
 
 @keys.command()
-@click.argument("account_id", type=int)
+@click.argument("account_id", type=ID)
 @click.option("--name", default="default", show_default=True, help="What tells this key from the account's others.")
 @click.option("--model", "models", multiple=True, help="Allow only this model; repeat for more. Default: all.")
 @click.option("--cap", type=AMOUNT, help="Spending cap of this key per billing period in US dollars.")
-@click.option("--rpm", type=click.IntRange(min=0), help="Requests per minute.")
-@click.option("--tpm", type=click.IntRange(min=0), help="Tokens per minute.")
-@click.option("--concurrency", type=click.IntRange(min=0), help="Requests at once.")
+@click.option("--rpm", type=LIMIT, help="Requests per minute.")
+@click.option("--tpm", type=LIMIT, help="Tokens per minute.")
+@click.option("--concurrency", type=LIMIT, help="Requests at once.")
 @click.option("--expires", type=click.DateTime(), help="When the key stops working (UTC).")
 @state_option
 @json_option
@@ -52,16 +52,15 @@ def create(
         cap_nano_usd=cap,
         expires_at=expires.replace(tzinfo=UTC) if expires else None,
     )
-    created = ask(state_directory, lambda office: office.api_keys.create(AccountId(account_id), name, limits))
-    if as_json:
-        document({"key_id": created.summary.key_id, "account_id": account_id, "key": created.key.text})
-        return
-    click.echo(created.key.text)
-    click.echo("\nStore it now: it can't be shown again.", err=True)
+    change(
+        state_directory,
+        lambda office: office.api_keys.create(AccountId(account_id), name, limits),
+        lambda created: _show_created(created, as_json=as_json),
+    )
 
 
 @keys.command("list")
-@click.argument("account_id", type=int, required=False)
+@click.argument("account_id", type=ID, required=False)
 @state_option
 @json_option
 def list_keys(account_id: int | None, state_directory: Path, as_json: bool) -> None:
@@ -71,12 +70,16 @@ def list_keys(account_id: int | None, state_directory: Path, as_json: bool) -> N
 
 
 @keys.command()
-@click.argument("key_id", type=int)
+@click.argument("key_id", type=ID)
 @state_option
 @json_option
 def revoke(key_id: int, state_directory: Path, as_json: bool) -> None:
     """Revoke the key KEY_ID. When this command returns, no gateway admits a request of it any more."""
-    _show([ask(state_directory, lambda office: office.api_keys.revoke(KeyId(key_id)))], as_json=as_json)
+    change(
+        state_directory,
+        lambda office: office.api_keys.revoke(KeyId(key_id)),
+        lambda key: document(key) if as_json else _show([key], as_json=False),
+    )
 
 
 @keys.command()
@@ -85,6 +88,15 @@ def publish(state_directory: Path) -> None:
     """Tell the gateways about changes that were saved while Redis could not be reached."""
     count = ask(state_directory, lambda office: office.publication.publish_missing())
     click.echo(f"{count} changes published." if count else "Nothing was waiting: the gateways know everything.")
+
+
+def _show_created(created: CreatedKey, *, as_json: bool) -> None:
+    summary, key = created.summary, created.key.text
+    if as_json:
+        document({"key_id": summary.key_id, "account_id": summary.account_id, "key": key})
+        return
+    click.echo(key)
+    click.echo("\nStore it now: it can't be shown again.", err=True)
 
 
 def _show(found: list[KeySummary], *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ import click
 import orjson
 
 from core.principal import AccountId
-from deploy.commands.options import json_option, state_option
+from deploy.commands.options import ID, json_option, state_option
 from deploy.commands.running import ask
 from deploy.office import Office
 from deploy.printing import document, fail, table
@@ -54,7 +54,7 @@ def counters() -> None:
 
 
 @counters.command()
-@click.argument("account_id", type=int, required=False)
+@click.argument("account_id", type=ID, required=False)
 @state_option
 @json_option
 def rebuild(account_id: int | None, state_directory: Path, as_json: bool) -> None:
@@ -90,7 +90,7 @@ def list_letters(replayed: bool, state_directory: Path, as_json: bool) -> None:
 
 
 @dead_letters.command()
-@click.argument("dead_letter_id", type=int)
+@click.argument("dead_letter_id", type=ID)
 @state_option
 def show(dead_letter_id: int, state_directory: Path) -> None:
     """The dead letter DEAD_LETTER_ID with everything it holds."""
@@ -101,7 +101,7 @@ def show(dead_letter_id: int, state_directory: Path) -> None:
 
 
 @dead_letters.command()
-@click.argument("dead_letter_id", type=int)
+@click.argument("dead_letter_id", type=ID)
 @state_option
 def replay(dead_letter_id: int, state_directory: Path) -> None:
     """Put DEAD_LETTER_ID back on its stream, after what was wrong has been mended. Never bills anything twice."""

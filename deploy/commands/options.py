@@ -6,7 +6,7 @@ import click
 
 from core.money import parse_usd
 
-__all__ = ["AMOUNT", "json_option", "state_option"]
+__all__ = ["AMOUNT", "ID", "LIMIT", "json_option", "state_option"]
 
 
 class _Amount(click.ParamType[int]):
@@ -21,6 +21,9 @@ class _Amount(click.ParamType[int]):
 
 AMOUNT = _Amount()
 """US dollars, turned into nano-dollars."""
+
+ID = click.IntRange(1, 2**63 - 1)
+LIMIT = click.IntRange(0, 2**31 - 1)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 state_option = click.option(

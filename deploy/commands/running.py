@@ -9,22 +9,28 @@ from typing import TypeVar
 import asyncpg
 import redis.exceptions
 
-from core.migrations import ChangedMigration
 from core.settings import SettingsError
-from deploy.office import Office, OfficeSettings, office_settings, open_office
+from deploy.office import Office, office_settings, open_office
 from deploy.printing import fail
 from portal_api.errors import PortalError
+from portal_api.publication import NotPublished
 
-__all__ = ["EX_CONFIG", "ask", "settings_or_fail"]
+__all__ = ["EX_CONFIG", "ask", "change"]
 
 Result = TypeVar("Result")
 
-EX_CONFIG = 78
+EX_CONFIG, EX_TEMPFAIL = 78, 75
 
 
-def settings_or_fail(state_directory: Path) -> OfficeSettings:
+def ask(state_directory: Path, question: Callable[[Office], Awaitable[Result]]) -> Result:
+    """The answer of the installation's services; exits with a message when it can't be had."""
+
+    async def with_office() -> Result:
+        async with open_office(office_settings(os.environ, state_directory)) as office:
+            return await question(office)
+
     try:
-        return office_settings(os.environ, state_directory)
+        return asyncio.run(with_office())
     except SettingsError as error:
         problems = "".join(f"\n  {problem}" for problem in error.problems)
         fail(
@@ -32,20 +38,28 @@ def settings_or_fail(state_directory: Path) -> OfficeSettings:
             "Start one with `poindexter up`, or set these variables to use another.",
             status=EX_CONFIG,
         )
-
-
-def ask(state_directory: Path, question: Callable[[Office], Awaitable[Result]]) -> Result:
-    """The answer of the installation's services; exits with a message when it can't be had."""
-
-    async def with_office() -> Result:
-        async with open_office(settings_or_fail(state_directory)) as office:
-            return await question(office)
-
-    try:
-        return asyncio.run(with_office())
-    except (PortalError, ChangedMigration) as error:
+    except NotPublished as error:
+        fail(str(error), status=EX_TEMPFAIL)
+    except PortalError as error:
         fail(str(error))
     except asyncpg.UndefinedTableError:
         fail("The database has no schema yet. Run `poindexter migrate`.")
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, redis.exceptions.RedisError) as error:
         fail(f"Postgres or Redis can't be used: {type(error).__name__}: {error}\nIs the system running?")
+
+
+def change(state_directory: Path, make: Callable[[Office], Awaitable[Result]], show: Callable[[Result], None]) -> None:
+    """Make a change and show what was saved, also when the gateways could not be told: then the status is 75."""
+    unpublished: list[NotPublished] = []
+
+    async def make_it(office: Office) -> Result:
+        try:
+            return await make(office)
+        except NotPublished as error:
+            unpublished.append(error)
+            saved: Result = error.saved
+            return saved
+
+    show(ask(state_directory, make_it))
+    if unpublished:
+        fail(str(unpublished[0]), status=EX_TEMPFAIL)

@@ -7,7 +7,7 @@ import click
 
 from core.money import format_usd
 from core.principal import AccountId
-from deploy.commands.options import json_option, state_option
+from deploy.commands.options import ID, json_option, state_option
 from deploy.commands.running import ask
 from deploy.office import Office
 from deploy.printing import document, table
@@ -17,7 +17,7 @@ __all__ = ["usage"]
 
 
 @click.command()
-@click.argument("account_id", type=int)
+@click.argument("account_id", type=ID)
 @click.option("--by", type=click.Choice(["day", "model", "key"]), default="day", show_default=True)
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day. Default: the first of this month (UTC).")
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Last day. Default: today (UTC).")
