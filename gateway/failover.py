@@ -6,6 +6,7 @@ go to the next target; from the first content byte on that is over, and `relay` 
 import asyncio
 import random
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from core.failpoints import Failpoints
@@ -16,6 +17,7 @@ from gateway.errors import (
     GatewayError,
     InvalidRequest,
     NoTargetAvailable,
+    Unavailable,
     UpstreamFailed,
     UpstreamRateLimited,
     UpstreamRefused,
@@ -26,6 +28,7 @@ from gateway.hang_up import HangUps
 from gateway.reservation import Reservation
 from gateway.retry_policy import GiveUp, RetryPolicy, RetrySameUpstream
 from gateway.routing import order_of_targets
+from gateway.spool import SpoolFailed
 from gateway.translators.translator import Answer, MalformedAnswer, StreamTranslator
 from gateway.transport.client import Transport
 from gateway.transport.errors import BodyTooLarge, FirstByteTimeout, IdleTimeout, TotalTimeout, TransportError
@@ -127,8 +130,7 @@ class Failover:
             max_output_tokens=reservation.granted_output,
             clamp=chat.max_output_tokens != reservation.granted_output,
         )
-        if (on_its_way := reservation.dispatch(upstream.target)) is not None:
-            await on_its_way
+        await _put_down(reservation.dispatch(upstream.target))
         sent_at = time.monotonic()
         exchange = upstream.send(self._transport, body, reservation.event_id, client.headers, stream=chat.stream)
         self._failpoints.reach("after_dispatch")
@@ -167,6 +169,15 @@ class Failover:
             raise _AttemptFailed(error.failure) from None
         except TransportError as error:
             raise _AttemptFailed(transport_failure(error)) from error
+
+
+async def _put_down(estimate: Awaitable[None] | None) -> None:
+    """Raises Unavailable when what the request will owe can be put down nowhere."""
+    try:
+        if estimate is not None:
+            await estimate
+    except SpoolFailed as error:
+        raise Unavailable("Usage can't be recorded right now. Please try again.", retry_after=2.0) from error
 
 
 async def _read_start(upstream: Upstream, exchange: UpstreamExchange, stream: StreamTranslator) -> OpenAnswer:

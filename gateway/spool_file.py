@@ -10,8 +10,8 @@ import logging
 import os
 import zlib
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import orjson
 
@@ -48,12 +48,13 @@ class SpoolFile:
     """An open file whose lock we hold."""
 
     path: Path
-    handle: BinaryIO
+    handle: FileIO
 
     def append(self, lines: bytes) -> None:
         """Returns when they are on the disk. Raises OSError; half a line may have been written then."""
-        self.handle.write(lines)
-        self.handle.flush()
+        rest = memoryview(lines)
+        while rest:
+            rest = rest[self.handle.write(rest) :]
         os.fdatasync(self.handle.fileno())
 
     def read(self) -> list[Record]:
@@ -83,7 +84,7 @@ def create_file(directory: Path) -> SpoolFile:
     """Raises OSError."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{os.getpid()}-{os.urandom(6).hex()}{SUFFIX}"
-    handle = path.open("xb")
+    handle = path.open("xb", buffering=0)  # What the disk refused must not be tried again by a later close.
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -98,7 +99,7 @@ def adopt_files(directory: Path) -> list[SpoolFile]:
     adopted: list[SpoolFile] = []
     for path in sorted(directory.glob("*" + SUFFIX), key=_age):
         try:
-            handle = path.open("rb")
+            handle = path.open("rb", buffering=0)
         except FileNotFoundError:
             continue  # Another process has adopted and replayed it meanwhile.
         try:
