@@ -61,6 +61,7 @@ class Front:
             outcome, client.status = "client_gone", client.status or CLIENT_GONE_STATUS
         except asyncio.CancelledError:
             outcome = "cut"  # The shutdown's patience is over; what had to be recorded has been.
+            await _send_error(client, Overloaded("This gateway is stopping. Please try again.", retry_after=1.0))
             raise
         except Exception:
             log.exception("request failed", extra={"request_id": request_id})

@@ -112,9 +112,11 @@ async def test_requests_that_wait_for_an_upstream_are_cut_and_pay_their_input(
         await asyncio.to_thread(eventually, lambda: gateway.metric("poindexter_open_requests") == 1, "open request")
 
         gateway.signal(signal.SIGTERM)
+        head, body = await client.answer()
         status = await exit_status(gateway)
 
     assert status == 0
+    assert (head.status, body["error"]["code"], head.headers["retry-after"]) == (503, "overloaded", "1")
     [booked] = shared.wait_events(customer, 1)
     assert booked.event.usage.input > 0
     assert booked.event.usage.completion == 0
