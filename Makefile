@@ -13,10 +13,10 @@ COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --gene
 	--no-emit-index-url --no-annotate --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check chaos bench soak lock clean
+.PHONY: help run setup test check chaos bench soak image-check lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 run: ## Run the whole system on this machine, offline (options: make run ARGS="--port 8081")
 	@$(BOOTSTRAP)
@@ -43,6 +43,9 @@ bench: setup ## CPU per request, added latency, memory per stream, beside nginx
 
 soak: setup ## Hours of load: memory and counters must stay flat
 	@.venv/bin/python -m loadtests.soak $(ARGS)
+
+image-check: setup ## Build what the Docker image will hold, without Docker, and run it
+	@.venv/bin/python -m pytest -q tests/deploy/image_check.py
 
 lock: ## Make the three lock files again from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo 'uv is needed for this target only: pip install uv' >&2; exit 1; }
