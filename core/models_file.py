@@ -21,6 +21,7 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from core.model_prices import DEFAULT_WEIGHTS, TokenPrices
 from core.models_table import Reader, Table
@@ -100,6 +101,14 @@ class Model:
 class ModelsFile:
     models: Mapping[str, Model]
     providers: Mapping[str, Provider]
+
+    @classmethod
+    def read(cls, path: Path, environment: Mapping[str, str]) -> "ModelsFile":
+        """Raises ModelsFileError, and OSError for a file that can't be read at all."""
+        try:
+            return cls.parse(path.read_text(), environment)
+        except UnicodeDecodeError:
+            raise ModelsFileError(["not valid TOML: the file is not encoded in UTF-8"]) from None
 
     @classmethod
     def parse(cls, text: str, environment: Mapping[str, str]) -> "ModelsFile":

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
 from redis.asyncio import Redis
@@ -59,6 +60,7 @@ def office_settings(environment: Mapping[str, str], state_directory: Path) -> Of
 async def open_office(settings: OfficeSettings) -> AsyncIterator[Office]:
     """Nothing is connected before it is used. Raises SettingsError."""
     peppers = PepperRing(_valid("API_KEY_PEPPER", lambda: Pepper.parse(settings.api_key_pepper.reveal())))
+    _valid("DATABASE_URL", lambda: urlsplit(settings.database_url.reveal()))
     redis = _valid("REDIS_URL", lambda: connect_redis(settings.redis_url))
     pool = await open_pool(settings.database_url, most=2, application="poindexter-cli")
     publication = Publication(pool, KeyDirectory(pool, redis, shard_count=settings.redis_shards))

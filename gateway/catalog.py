@@ -65,13 +65,13 @@ class Catalog:
             try:
                 self._load()
                 log.info("models file loaded", extra={"file": str(self._path), "models": len(self.models)})
-            except (ModelsFileError, OSError, UnicodeDecodeError) as error:
+            except (ModelsFileError, OSError) as error:
                 metrics.MODELS_FILE_VALID.set(0)
                 log.error("models file refused; the one before keeps serving", extra={"problems": str(error)})  # noqa: TRY400
 
     def _load(self) -> None:
         self._stamp = self._stamp_on_disk()  # Before reading: a change during the reading is seen next time.
-        file = ModelsFile.parse(self._path.read_text(), self._environment)
+        file = ModelsFile.read(self._path, self._environment)
         targets = {target for model in file.models.values() for target in model.targets}
         self._upstreams = {target: self._upstreams.get(target) or self._make(target) for target in targets}
         self.models = file.models

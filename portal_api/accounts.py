@@ -7,12 +7,11 @@ import asyncpg
 
 from core.plans import PLANS
 from core.principal import AccountId
-from portal_api.errors import InvalidName, UnknownAccount, UnknownPlan
+from portal_api.errors import UnknownAccount, UnknownPlan
+from portal_api.names import checked_name
 from portal_api.publication import Publication
 
 __all__ = ["Account", "Accounts"]
-
-LONGEST_NAME = 200
 
 COLUMNS = "account_id, name, plan, status, cap_nano_usd, created_at"
 
@@ -50,14 +49,12 @@ class Accounts:
 
         Raises UnknownPlan, InvalidName, NotPublished.
         """
-        if not 0 < len(name.strip()) <= LONGEST_NAME:
-            raise InvalidName(f"A name has 1 to {LONGEST_NAME} characters.")
         terms = PLANS.get(plan)
         if terms is None:
             raise UnknownPlan(f"There is no plan {plan!r}; choose one of {', '.join(PLANS)}.")
         [row] = await self._pool.fetch(
             CREATE,
-            name.strip(),
+            checked_name(name),
             plan,
             terms.requests_per_minute,
             terms.tokens_per_minute,

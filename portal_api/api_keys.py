@@ -7,12 +7,11 @@ import asyncpg
 
 from core.api_key import ApiKey, PepperRing
 from core.principal import AccountId, KeyId
-from portal_api.errors import InvalidName, UnknownAccount, UnknownKey
+from portal_api.errors import UnknownAccount, UnknownKey
+from portal_api.names import checked_name
 from portal_api.publication import Publication
 
 __all__ = ["ApiKeys", "CreatedKey", "KeyLimits", "KeySummary"]
-
-LONGEST_NAME = 200
 
 SUMMARY = "key_id, account_id, name, display_prefix, status, models, cap_nano_usd, expires_at, created_at, revoked_at"
 
@@ -75,8 +74,6 @@ class ApiKeys:
 
     async def create(self, account_id: AccountId, name: str, limits: KeyLimits | None = None) -> CreatedKey:
         """Raises UnknownAccount, InvalidName, NotPublished."""
-        if not 0 < len(name.strip()) <= LONGEST_NAME:
-            raise InvalidName(f"A name has 1 to {LONGEST_NAME} characters.")
         limits = limits or KeyLimits()
         key = ApiKey.generate()
         pepper = self._peppers.current
@@ -84,7 +81,7 @@ class ApiKeys:
             [row] = await self._pool.fetch(
                 CREATE,
                 account_id,
-                name.strip(),
+                checked_name(name),
                 pepper.digest(key.text),
                 pepper.id,
                 key.display_prefix,

@@ -5,7 +5,7 @@ What the portal refuses.
   x UnknownPlan
   x UnknownAccount
   x UnknownKey
-  x InvalidName      empty or too long
+  x InvalidName      empty, too long, or not printable
 """
 
 __all__ = ["InvalidName", "PortalError", "UnknownAccount", "UnknownKey", "UnknownPlan"]

@@ -24,7 +24,7 @@ def models() -> None:
 def check(file: Path, as_json: bool) -> None:
     """Validate FILE with this environment, before a gateway reads it. Lists every problem; status 1 if there is one."""
     try:
-        parsed = ModelsFile.parse(file.read_text(), os.environ)
+        parsed = ModelsFile.read(file, os.environ)
     except ModelsFileError as error:
         if as_json:
             document({"valid": False, "problems": error.problems})

@@ -49,7 +49,7 @@ def migrate_schema() -> None:
         fail(f"{error}.", status=EX_CONFIG)
     except ChangedMigration as error:
         fail(str(error))
-    except (OSError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         fail(f"The database can't be used: {type(error).__name__}: {error}")
     click.echo("\n".join(f"applied {name}" for name in applied) or "The schema is up to date.")
 

@@ -63,7 +63,7 @@ def test_a_small_file_has_sensible_defaults() -> None:
 def test_the_file_that_is_delivered_is_valid() -> None:
     file = Path(deploy.__file__).parent / "models.toml"
 
-    parsed = parse(file.read_text())
+    parsed = ModelsFile.read(file, ENVIRONMENT)
 
     assert "dex-default" in parsed.models
     assert set(parsed.providers) == {"openai", "anthropic"}
@@ -194,6 +194,14 @@ def test_every_problem_is_reported_at_once() -> None:
 )
 def test_a_file_without_models_is_refused(text: str, problem: str) -> None:
     assert any(problem in one for one in problems(text))
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_bytes(b"\xff\xfe\x00")
+
+    with pytest.raises(ModelsFileError, match="not encoded in UTF-8"):
+        ModelsFile.read(file, ENVIRONMENT)
 
 
 def test_a_name_with_a_comma_is_refused_because_lists_of_names_are_joined_by_commas() -> None:

@@ -32,8 +32,10 @@ async def test_a_cap_of_its_own_takes_the_place_of_the_plans(database_url: str, 
         assert (await account_scope(office, account.account_id))["cap"] == str(cap)
 
 
-@pytest.mark.parametrize("name", ["", "  ", "x" * 201])
-async def test_a_name_is_neither_empty_nor_endless(database_url: str, redis_url: str, name: str) -> None:
+@pytest.mark.parametrize("name", ["", "  ", "x" * 201, "a\0b", "a\nb", "a\udcffb"])
+async def test_a_name_is_neither_empty_nor_endless_nor_unprintable(
+    database_url: str, redis_url: str, name: str
+) -> None:
     async with front_office(database_url, redis_url) as office:
         with pytest.raises(InvalidName, match="1 to 200 characters"):
             await office.accounts.create(name, "basic")
