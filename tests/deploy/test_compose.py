@@ -183,6 +183,11 @@ def test_the_health_check_asks_the_admin_port_of_its_process(name: str) -> None:
     assert f"http://127.0.0.1:{port}/readyz" in SERVICES[name]["healthcheck"]["test"][-1]
 
 
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"migrate"}))
+def test_everything_that_stays_up_says_whether_it_is_well(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"]
+
+
 @pytest.mark.parametrize("name", ["gateway-1", "gateway-2", "metering"])
 def test_nothing_of_ours_starts_before_the_schema_is_there(name: str) -> None:
     assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}

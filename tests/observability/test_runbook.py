@@ -1,18 +1,23 @@
 """The runbook has an answer for every alert, and what it tells people to type works."""
 
 import re
+from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from deploy.cli import main
 from tests.observability.artefacts import ROOT, RUNBOOK, alerts, sections
 from tests.services import postgres
 
 PARTS = ("**Means**", "**Customers notice**", "**Look**", "**Mend**", "**Over when**")
+README = ROOT / "deploy" / "README.md"
 TEXT = re.sub(r"\s+", " ", RUNBOOK.read_text())
 SQL = sorted({sql for sql in re.findall(r'`sql "(.+?)"', TEXT) if not sql.startswith("\\") and "PID" not in sql})
 COMMANDS = sorted(set(re.findall(r"`poindexter ([a-z-]+(?: [a-z-]+)?)", TEXT)))
+COMPOSE = re.compile(r"docker compose (exec|run|logs|ps|up|restart|build) ([^`|·&#()\n]*)")
+WITH_A_VALUE = re.compile(r"--(?:tail|since|entrypoint) \S+")
 LOGGED = sorted(set(re.findall(r"grep (?:-A\d+ )?'\"?([a-z' ]{8,})\"?'", TEXT)))
 
 
@@ -59,8 +64,23 @@ def test_every_command_of_ours_exists(command: str) -> None:
         found = found.commands[word]
 
 
+@pytest.mark.parametrize("document", [RUNBOOK, README], ids=lambda path: path.stem)
+def test_every_service_that_is_named_to_compose_exists(document: Path) -> None:
+    services = set(yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"])
+    named = {name for kind, rest in COMPOSE.findall(document.read_text()) for name in _services(kind, rest)}
+
+    assert named
+    assert named <= services
+
+
 @pytest.mark.parametrize("phrase", LOGGED)
 def test_every_line_to_look_for_is_logged_somewhere(phrase: str) -> None:
     sources = [path for package in ("gateway", "metering", "core") for path in (ROOT / package).rglob("*.py")]
 
     assert any(phrase in path.read_text() for path in sources)
+
+
+def _services(kind: str, rest: str) -> list[str]:
+    """`exec` and `run` take one and its command; the others take any number."""
+    words = [word for word in WITH_A_VALUE.sub("", rest).split() if re.fullmatch(r"[a-z]+(-\d)?", word)]
+    return words[:1] if kind in {"exec", "run"} else words
