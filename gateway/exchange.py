@@ -128,6 +128,15 @@ class Exchange:
             connection.end_stream(self._cycle, chunk)
             self.finished = True
 
+    def pass_on(self, chunk: bytes) -> bool:
+        """As `send` without waiting: False, and nothing is sent, when the client's connection is full or gone."""
+        connection = self._connection
+        if connection.blocked or connection.hung_up:
+            return False
+        if chunk:
+            connection.write_chunk(chunk)
+        return True
+
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Start and body in one. Raises ClientGone."""
         self._note_start(status)

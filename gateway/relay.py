@@ -98,17 +98,25 @@ class _Relayed:
 
     async def _pump(self, stream: StreamTranslator) -> bytes:
         """Chunks from the upstream to the client until the answer's end; returns the bytes that end it."""
-        client, upstream, feed = self._client, self._opened.exchange, stream.feed
-        chunk, out, hung_up = b"first", self._opened.first, False
-        while not stream.finished and stream.failure is None and chunk:
+        client, upstream = self._client, self._opened.exchange
+        out, more, hung_up = self._opened.first, True, False
+
+        def pass_on(chunk: bytes) -> bool:
+            """The usual chunk goes through here, from socket to socket; False leaves `out` to the loop below."""
+            nonlocal out
+            self._failpoints.reach("mid_stream")
+            out = stream.feed(chunk)
+            return not stream.finished and stream.failure is None and client.pass_on(out)
+
+        while not stream.finished and stream.failure is None and more:
             if out and not hung_up:
                 try:
                     await client.send(out)
                 except ClientGone:
                     hung_up = True  # Draining, or the upstream is being aborted and the next read says so.
-            self._failpoints.reach("mid_stream")
-            chunk = await upstream.next_chunk()
-            out = feed(chunk) if chunk else stream.end()
+            more = await upstream.forward(pass_on)
+            if not more:
+                out = stream.end()
         if hung_up:
             raise ClientGone
         if stream.failure is not None:

@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
         self.undelivered += len(data)
         if self.undelivered > MAX_UNDELIVERED_BYTES:
             self._pause_reading()
-        exchange.wake()
+        exchange.arrived()
 
     def eof_received(self) -> None:
         self.abort()  # Left to itself, the loop would first flush our request to a peer that has gone.

@@ -1,6 +1,7 @@
 """One request and its answer, as its caller sees them."""
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.transport.errors import BodyTooLarge, ExchangeAborted, TotalTimeout
@@ -24,6 +25,8 @@ class Exchange:
         "_error",
         "_loop",
         "_pool",
+        "_sink",
+        "_sink_is_full",
         "_waiter",
         "body",
         "expires_at",
@@ -49,6 +52,8 @@ class Exchange:
         self._connection: Connection | None = None
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Callable[[bytes], bool] | None = None
+        self._sink_is_full = False
 
     @property
     def complete(self) -> bool:
@@ -77,11 +82,7 @@ class Exchange:
         What arrived before a failure is returned first, then the failure is raised: a TransportError, or what
         `abort` was given.
         """
-        if not self.headed:
-            await self.head()
-        connection = self._connection
-        if connection is None:
-            raise self._error or ExchangeAborted("the exchange is closed", dispatched=True)
+        connection = await self._bearer()
         body = connection.body
         while not body:
             if self._error is not None:
@@ -89,12 +90,30 @@ class Exchange:
             if connection.complete:
                 return b""
             await self._progress()
-        chunk = body[0] if len(body) == 1 else b"".join(body)
-        body.clear()
-        connection.undelivered = 0
-        if connection.reading_paused:
-            connection.resume_reading()
-        return chunk
+        return _take(connection)
+
+    async def forward(self, sink: Callable[[bytes], bool]) -> bool:
+        """
+        Give `sink` each chunk the moment it arrives, without waking this task, until it answers False.
+
+        Returns True then, and False at the clean end of the body. Raises what `next_chunk` does. An error of `sink`
+        itself closes the connection, as any error in a protocol does.
+        """
+        connection = await self._bearer()
+        self._sink, self._sink_is_full = sink, False
+        try:
+            while not self._sink_is_full:
+                if connection.body:
+                    self._sink_is_full = not sink(_take(connection))
+                elif self._error is not None:
+                    raise self._error
+                elif connection.complete:
+                    return False
+                else:
+                    await self._progress()
+            return True
+        finally:
+            self._sink = None
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Past `limit` bytes the exchange is aborted with BodyTooLarge."""
@@ -144,6 +163,16 @@ class Exchange:
         self.headed = True
         self.head_bytes = self.body = b""  # Only a second attempt would need them, and there will be none.
 
+    def arrived(self) -> None:
+        """A part of the body has, or its end."""
+        sink, connection = self._sink, self._connection
+        if sink is not None and self._waiter is not None and connection is not None:  # Else what came before is first.
+            if connection.body:
+                self._sink_is_full = not sink(_take(connection))
+            if not self._sink_is_full and not connection.complete:
+                return
+        self.wake()
+
     def fail(self, error: BaseException) -> None:
         if self._error is None:
             self._error = error
@@ -160,6 +189,14 @@ class Exchange:
             if not waiter.done():
                 waiter.set_result(None)
 
+    async def _bearer(self) -> "Connection":
+        """The connection, once the head is there."""
+        if not self.headed:
+            await self.head()
+        if self._connection is None:
+            raise self._error or ExchangeAborted("the exchange is closed", dispatched=True)
+        return self._connection
+
     async def _progress(self) -> None:
         self._waiter = waiter = self._loop.create_future()
         try:
@@ -167,3 +204,14 @@ class Exchange:
         except BaseException:  # Cancelled: nobody is left to close us.
             self.abort()
             raise
+
+
+def _take(connection: "Connection") -> bytes:
+    """Everything that has arrived, joined."""
+    body = connection.body
+    chunk = body[0] if len(body) == 1 else b"".join(body)
+    body.clear()
+    connection.undelivered = 0
+    if connection.reading_paused:
+        connection.resume_reading()
+    return chunk
