@@ -43,8 +43,9 @@ class Exposure:
 
     def correct(self, principal: Principal, reserved: int, actual: int) -> None:
         """An answer admitted here has ended: what it really cost replaces the bound."""
-        if principal.account_id in self._spent:
-            self._spent[principal.account_id] += actual - reserved
+        spent = self._spent.get(principal.account_id)
+        if spent is not None:  # An answer of an earlier outage gives back what this one never took.
+            self._spent[principal.account_id] = max(0, spent + actual - reserved)
 
     def reset(self) -> None:
         """Redis is back and counts again."""
