@@ -4,15 +4,22 @@
 The steps are the Dockerfile's: an environment from requirements.lock alone, a wheel from nothing but the copied paths.
 """
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
+from deploy.local.ports import free_port
 from tests.deploy.image import PACKAGES, ROOT, copied
 
 EX_CONFIG = 78
@@ -94,3 +101,77 @@ def test_the_models_file_that_comes_along_is_valid(programs: Path) -> None:
     said = run(programs / "poindexter", "models", "check", OPENAI_API_KEY="sk-a", ANTHROPIC_API_KEY="sk-b")
 
     assert "claude-sonnet-4-5" in said
+
+
+def test_the_processes_of_the_image_serve_a_request_and_book_it(
+    programs: Path, tmp_path: Path, empty_database_url: str, redis_url: str
+) -> None:
+    simulators, gateway_port, gateway_admin, metering_admin = (free_port() for _ in range(4))
+    secrets = _secrets(tmp_path, DATABASE_URL=empty_database_url, REDIS_URL=redis_url, API_KEY_PEPPER="1:" + "5a" * 32)
+    settings = secrets | {
+        "OPENAI_API_KEY": "sk-simulated",
+        "ANTHROPIC_API_KEY": "sk-simulated",
+        "OPENAI_UPSTREAM_URL": f"http://127.0.0.1:{simulators}/openai",
+        "GATEWAY_MODELS_FILE": str(ROOT / "deploy" / "models.toml"),
+        "GATEWAY_SPOOL_DIRECTORY": str(tmp_path / "spool"),
+        "GATEWAY_PORT": str(gateway_port),
+        "GATEWAY_ADMIN_PORT": str(gateway_admin),
+        "METERING_ADMIN_PORT": str(metering_admin),
+    }
+    program = programs / "poindexter"
+
+    def command(*words: object) -> str:
+        return run(program, *words, status=0, **secrets)
+
+    command("migrate")
+    account = json.loads(command("accounts", "create", "ACME", "--json"))["account_id"]
+    key = json.loads(command("keys", "create", account, "--json"))["key"]
+    with (
+        process(program, "simulators", "--port", simulators),
+        process(program, "metering", **settings),
+        process(program, "gateway", **settings) as gateway,
+    ):
+        wait(partial(_ready, gateway_admin))
+        wait(partial(_ready, metering_admin))
+        answer = httpx.post(
+            f"http://127.0.0.1:{gateway_port}/v1/chat/completions",
+            headers={"authorization": f"Bearer {key}"},
+            json={"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]},
+        )
+        assert answer.status_code == 200
+        wait(lambda: bool(json.loads(command("usage", account, "--json"))))
+        gateway.terminate()
+        assert gateway.wait(15) == 0
+    command("reconcile")  # Exits with 1 when anything differs.
+
+
+def _secrets(directory: Path, **values: str) -> dict[str, str]:
+    """As Compose hands them over: NAME_FILE, and the file."""
+    for name, value in values.items():
+        (directory / name).write_text(value + "\n")
+    return {f"{name}_FILE": str(directory / name) for name in values}
+
+
+def _ready(port: int) -> bool:
+    return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+
+
+@contextmanager
+def process(*command: object, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, **settings}  # noqa: TID251  The mark of this test run.
+    started = subprocess.Popen([str(word) for word in command], env=environment, cwd="/", stdout=subprocess.DEVNULL)
+    try:
+        yield started
+    finally:
+        started.terminate()
+        started.wait(15)
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if condition():
+                return
+        assert time.monotonic() < deadline, "not within 20 s"
+        time.sleep(0.1)
