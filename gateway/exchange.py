@@ -17,13 +17,13 @@ from core.models_file import Model
 from core.principal import Principal
 from gateway.errors import BodyTimeout, BodyTooLarge
 from gateway.event_id import event_id
+from gateway.headers import Headers
 
 if TYPE_CHECKING:
     from gateway.reservation import Reservation
 
-__all__ = ["ClientGone", "Exchange", "Headers"]
+__all__ = ["ClientGone", "Exchange"]
 
-Headers = list[tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 STALLED_CLIENT_SECONDS = 60.0

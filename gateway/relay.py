@@ -20,8 +20,9 @@ from core.failpoints import Failpoints
 from core.usage_event import Outcome
 from gateway.charge import Charge, ChargeTerms
 from gateway.errors import UpstreamFailed
-from gateway.exchange import ClientGone, Exchange, Headers
+from gateway.exchange import ClientGone, Exchange
 from gateway.failover import OpenAnswer, transport_failure
+from gateway.headers import Headers
 from gateway.reservation import Ending, Reservation
 from gateway.translators.translator import Answer, StreamTranslator
 from gateway.transport.errors import TransportError

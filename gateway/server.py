@@ -16,7 +16,7 @@ import orjson
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from gateway.exchange import Headers
+from gateway.headers import Headers
 
 __all__ = ["IDLE_SECONDS", "ClientProtocol", "GatewayServer"]
 
