@@ -123,6 +123,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("targets", 'targets = [{ provider = "openai", model = "m", idle_seconds = 0 }]', "targets[0]: idle_seconds must"),
     ("targets", 'targets = [{ provider = "openai", model = "m", idle_seconds = nan }]', "targets[0]: idle_s"),
     ("targets", 'targets = [{ provider = "openai", model = "m", total_seconds = true }]', "targets[0]: total_s"),
+    ("targets", 'targets = [{ provider = "openai", model = "m", idle_seconds = "1" }]', "targets[0]: idle_s"),
     ("targets", 'targets = [{ provider = "openai", model = "m", region = "x" }]', "targets[0]: region is not known"),
     ("-", "max_tokens = 1", "max_tokens is not known"),
     ("-", 'tokenizer = "gpt"', "tokenizer must be one of openai, openai-mini, claude, claude-4"),

@@ -132,6 +132,11 @@ def test_token_classes_are_six_whole_numbers(name: str, numbers: list[Any]) -> N
         UsageEvent.decode(orjson.dumps({**FIELDS, name: numbers}))
 
 
+def test_more_tokens_than_any_answer_has_are_malformed() -> None:
+    with pytest.raises(MalformedEvent, match="more than"):
+        UsageEvent.decode(orjson.dumps({**FIELDS, "tokens": [0, 0, 0, 0, MOST_TOKENS + 1, 0]}))
+
+
 @pytest.mark.parametrize("at", [LAST_MILLISECOND + 1, LARGEST_NUMBER])
 def test_a_moment_beyond_the_calendar_is_malformed(at: int) -> None:
     with pytest.raises(MalformedEvent):
