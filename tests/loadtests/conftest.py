@@ -1,0 +1,3 @@
+from tests.gateway.conftest import gateway, shared, upstream
+
+__all__ = ["gateway", "shared", "upstream"]
