@@ -1,0 +1,207 @@
+"""The shared connection to a real Valkey: order, time-outs, loss, return, and callers that leave."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from core.lua_scripts import LuaScript
+from core.settings import Secret
+from deploy.local.valkey import ValkeyServer
+from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
+from tests.services import valkey
+
+ECHO = LuaScript("echo", "return {KEYS[1], ARGV[1]}")
+APPEND = LuaScript("append", "return redis.call('RPUSH', KEYS[1], ARGV[1])")
+REPLY_SECONDS = 0.3
+
+
+@asynccontextmanager
+async def pipeline(url: str, changes: list[bool] | None = None) -> AsyncIterator[RedisPipeline]:
+    redis = RedisPipeline(
+        Secret(url),
+        [ECHO, APPEND],
+        reply_seconds=REPLY_SECONDS,
+        on_change=changes.append if changes is not None else lambda connected: None,
+    )
+    task = asyncio.create_task(redis.run())
+    try:
+        yield redis
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[RedisPipeline]:
+    async with pipeline(url) as redis:
+        await until(lambda: redis.connected)
+        yield redis
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  What is waited for is another task's doing.
+            await asyncio.sleep(0.002)
+
+
+async def test_a_thousand_calls_at_once_get_each_its_own_reply(redis_url: str) -> None:
+    async with connected(redis_url) as redis:
+        replies = await asyncio.gather(*(redis.call("echo", (f"k{n}",), (n,)) for n in range(1000)))
+
+    assert replies == [[f"k{n}".encode(), str(n).encode()] for n in range(1000)]
+
+
+async def test_calls_of_one_turn_travel_together_over_one_connection(redis_url: str) -> None:
+    async with connected(redis_url) as redis, valkey(redis_url) as observer:
+        before = await observer.info("stats")
+        await asyncio.gather(*(redis.command("PING") for _ in range(500)))
+        after = await observer.info("stats")
+
+    assert after["total_reads_processed"] - before["total_reads_processed"] < 20
+    assert after["total_connections_received"] == before["total_connections_received"]
+
+
+async def test_calls_are_executed_in_the_order_in_which_they_were_made(redis_url: str) -> None:
+    async with connected(redis_url) as redis:
+        for number in range(300):
+            redis.post("append", ("order",), (number,))
+        await redis.call("append", ("order",), ("last",))
+        entries = await redis.command("LRANGE", "order", 0, -1)
+
+    assert entries == [str(number).encode() for number in range(300)] + [b"last"]
+
+
+async def test_arguments_arrive_byte_for_byte(redis_url: str) -> None:
+    binary = bytes(range(256)) * 40
+    async with connected(redis_url) as redis:
+        reply = await redis.call("echo", ("schlüssel",), (binary,))
+
+    assert reply == ["schlüssel".encode(), binary]
+
+
+async def test_a_refused_command_fails_alone(redis_url: str) -> None:
+    async with connected(redis_url) as redis:
+        good, bad, other = await asyncio.gather(
+            redis.command("PING"), redis.command("NOSUCH"), redis.command("PING"), return_exceptions=True
+        )
+
+    assert isinstance(bad, RedisReplyError)
+    assert (good, other) == (b"PONG", b"PONG")
+
+
+async def test_a_caller_that_leaves_takes_nobodys_reply(redis_url: str) -> None:
+    async with connected(redis_url) as redis:
+        calls = [asyncio.ensure_future(redis.call("echo", (f"k{n}",), ("x",))) for n in range(100)]
+        for call in calls[::3]:
+            call.cancel()
+        replies = await asyncio.gather(*calls, return_exceptions=True)
+
+    kept = [reply for n, reply in enumerate(replies) if n % 3]
+    assert kept == [[f"k{n}".encode(), b"x"] for n in range(100) if n % 3]
+
+
+async def test_without_a_connection_a_call_fails_at_once(redis_url: str, valkey_server: ValkeyServer) -> None:
+    valkey_server.stop()
+    async with pipeline(redis_url) as redis:
+        began = time.monotonic()
+
+        with pytest.raises(RedisAway):
+            await redis.call("echo", ("k",), ("v",))
+        with pytest.raises(RedisAway):
+            redis.post("echo", ("k",), ("v",))
+
+        assert time.monotonic() - began < 0.05
+
+
+async def test_a_killed_server_fails_what_waits_and_is_found_again(redis_url: str, valkey_server: ValkeyServer) -> None:
+    changes: list[bool] = []
+    async with pipeline(redis_url, changes) as redis:
+        await until(lambda: redis.connected)
+        valkey_server.pause()
+        calls = [redis.command("PING") for _ in range(10)]
+        await asyncio.sleep(0)
+        valkey_server.kill()
+        failures = await asyncio.gather(*calls, return_exceptions=True)
+        valkey_server.start()
+        await until(lambda: redis.connected)
+        reply = await redis.call("echo", ("k",), ("v",))  # The scripts are loaded again.
+
+    assert {type(failure) for failure in failures} == {RedisAway}
+    assert reply == [b"k", b"v"]
+    assert changes[:3] == [True, False, True]
+
+
+async def test_a_frozen_server_fails_what_waits_within_the_bound(redis_url: str, valkey_server: ValkeyServer) -> None:
+    """F50"""
+    async with connected(redis_url) as redis:
+        valkey_server.pause()
+        began = time.monotonic()
+
+        results = await asyncio.gather(*(redis.command("PING") for _ in range(100)), return_exceptions=True)
+        waited = time.monotonic() - began
+        valkey_server.resume()
+        await until(lambda: redis.connected)
+
+        assert {type(result) for result in results} == {RedisAway}
+        assert REPLY_SECONDS <= waited < REPLY_SECONDS + 1.0
+        assert await redis.command("PING") == b"PONG"
+
+
+async def test_a_slow_but_steady_server_is_not_taken_for_frozen(redis_url: str) -> None:
+    """Many calls, each quick, that take longer than the bound together: the bound is for the oldest unanswered."""
+    async with connected(redis_url) as redis:
+        deadline = time.monotonic() + 3 * REPLY_SECONDS
+        while time.monotonic() < deadline:
+            await asyncio.gather(*(redis.call("echo", ("k",), ("v",)) for _ in range(50)))
+
+        assert redis.connected
+
+
+async def test_replies_to_calls_of_a_lost_connection_reach_nobody(redis_url: str, valkey_server: ValkeyServer) -> None:
+    """What the frozen server executes later is answered on a connection that is closed; new calls get their own."""
+    async with connected(redis_url) as redis:
+        valkey_server.pause()
+        with pytest.raises(RedisAway):
+            await redis.call("echo", ("old",), ("old",))
+        valkey_server.resume()
+        await until(lambda: redis.connected)
+
+        replies = await asyncio.gather(*(redis.call("echo", ("new",), (n,)) for n in range(20)))
+
+    assert replies == [[b"new", str(n).encode()] for n in range(20)]
+
+
+async def test_a_wrong_password_is_no_connection(redis_url: str) -> None:
+    wrong = redis_url.replace("redis://:", "redis://:not-")
+    async with pipeline(wrong) as redis:
+        await asyncio.sleep(0.1)
+
+        assert not redis.connected
+        with pytest.raises(RedisAway):
+            redis.command("PING")
+
+
+async def test_a_server_that_speaks_nonsense_is_dropped() -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, pipeline(f"redis://127.0.0.1:{port}/0") as redis:
+        await asyncio.sleep(0.1)
+
+        assert not redis.connected
+
+
+@pytest.mark.parametrize("size", [1, 1000, 1_000_000])
+async def test_replies_of_any_size_come_whole(redis_url: str, size: int) -> None:
+    async with connected(redis_url) as redis:
+        replies = await asyncio.gather(*(redis.call("echo", (str(n),), (b"x" * size,)) for n in range(5)))
+
+    assert replies == [[str(n).encode(), b"x" * size] for n in range(5)]
