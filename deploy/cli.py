@@ -1,9 +1,4 @@
-"""
-The `poindexter` command. `--json` prints one document for scripts.
-
-Exit status: 0 done, 1 refused (the message says why), 2 wrong usage, 75 saved but the gateways could not be told yet,
-78 settings missing.
-"""
+"""The `poindexter` command. `--json` prints one document for scripts."""
 
 import click
 
@@ -18,7 +13,14 @@ from deploy.commands.usage import usage
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+EXIT_STATUS = """
+\b
+Exit status: 0 done, 1 refused (the message says why), 2 wrong usage, 75 saved, but the
+gateways could not be told yet, 78 a setting is missing or wrong.
+"""
+
+
+@click.group(epilog=EXIT_STATUS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="poindexter")
 def main() -> None:
     """Poindexter: one key for AI access and a digital identity.

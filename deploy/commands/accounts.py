@@ -16,7 +16,7 @@ from portal_api.accounts import Account
 __all__ = ["accounts"]
 
 
-@click.group()
+@click.group(short_help="Customers: plan, limits, spending cap.")
 def accounts() -> None:
     """Customers: each account has a plan, limits, a spending cap and API keys."""
 

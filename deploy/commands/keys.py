@@ -15,7 +15,7 @@ from portal_api.api_keys import CreatedKey, KeyLimits, KeySummary
 __all__ = ["keys"]
 
 
-@click.group()
+@click.group(short_help="API keys of an account.")
 def keys() -> None:
     """API keys. A key is shown once, when it is created; only its digest is stored."""
 

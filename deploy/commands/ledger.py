@@ -18,7 +18,7 @@ from metering.reconciliation import Difference, Reconciliation
 __all__ = ["counters", "dead_letters", "reconcile"]
 
 
-@click.command()
+@click.command(short_help="Prove that the ledger adds up.")
 @click.option("--days", type=click.IntRange(1, 3660), default=35, show_default=True, help="How far back to compare.")
 @click.option(
     "--served",
@@ -48,7 +48,7 @@ async def _differences(
     return found + await _counters(office).check()
 
 
-@click.group()
+@click.group(short_help="The gateways' counters in Redis.")
 def counters() -> None:
     """The gateways' counters in Redis, which are a cache of the ledger plus live reservations."""
 
@@ -67,7 +67,7 @@ def rebuild(account_id: int | None, state_directory: Path, as_json: bool) -> Non
     click.echo("\n".join(f"set: {difference}" for difference in found) or "Every counter was right.")
 
 
-@click.group("dead-letters")
+@click.group("dead-letters", short_help="Usage entries that could not be read.")
 def dead_letters() -> None:
     """Usage entries that could not be read. They are kept until they have been replayed; nothing is dropped."""
 

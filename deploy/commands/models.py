@@ -13,7 +13,7 @@ from deploy.printing import document, fail, table
 __all__ = ["models"]
 
 
-@click.group()
+@click.group(short_help="Check a models file.")
 def models() -> None:
     """The models file: what customers may ask for, who answers, what a token costs (docs/models.md)."""
 

@@ -21,26 +21,26 @@ class MigrationSettings:
     database_url: Secret
 
 
-@click.command()
+@click.command(short_help="Run one gateway.")
 def gateway() -> None:
     """Serve the AI gateway. Settings come from the environment (docs/settings.md)."""
     _become("gateway")
 
 
-@click.command()
+@click.command(short_help="Run one metering process.")
 def metering() -> None:
     """Write usage events into the ledger and sweep expired reservations. Any number may run."""
     _become("metering")
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(short_help="Run simulated upstreams.", context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def simulators(arguments: tuple[str, ...]) -> None:
     """Serve simulated OpenAI and Anthropic upstreams (docs/simulators.md). ARGUMENTS as in `--host H --port P`."""
     _become("simulators", *arguments)
 
 
-@click.command("migrate")
+@click.command("migrate", short_help="Bring the database schema up to date.")
 def migrate_schema() -> None:
     """Bring the schema of DATABASE_URL up to date. Safe to run at any time, by any number of processes at once."""
     try:

@@ -20,7 +20,7 @@ __all__ = ["up"]
 DEMO_ACCOUNT = "demo"
 
 
-@click.command()
+@click.command(short_help="Start the whole system on this machine.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Where clients reach the gateway. Default: 8080.")
 @click.option("--admin-port", type=click.IntRange(1, 65535), help="Health and metrics of the gateway.")
 @click.option("--gateway-workers", type=click.IntRange(1, 64), default=1, show_default=True)

@@ -16,7 +16,7 @@ from metering.usage_report import UsageLine, UsageReport
 __all__ = ["usage"]
 
 
-@click.command()
+@click.command(short_help="What an account used.")
 @click.argument("account_id", type=ID)
 @click.option("--by", type=click.Choice(["day", "model", "key"]), default="day", show_default=True)
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day. Default: the first of this month (UTC).")

@@ -1,10 +1,22 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import resources
+from typing import Any
+from uuid import UUID
 
 import pytest
+from redis.asyncio import Redis
 
 from core.lua_scripts import load_script
+from core.money import NANO_PER_USD
+from core.principal import AccountId, KeyId
+from core.redis_keys import shards
 from tests.services import valkey
 
+[SHARD] = shards(1)
+ACCOUNT, KEY = SHARD.account(AccountId(1)), SHARD.key(KeyId(1))
+PERIOD = "2026-11-01"
 NAMES = sorted(
     file.name.removesuffix(".lua") for file in resources.files("core").joinpath("lua").iterdir() if file.is_file()
 )
@@ -33,3 +45,82 @@ async def test_the_server_keeps_a_script_under_the_name_we_call_it_by(name: str,
 def test_an_unknown_script_is_an_error() -> None:
     with pytest.raises(FileNotFoundError):
         load_script("no_such_script")
+
+
+class Bench:
+    """One account with one key, and the scripts by name."""
+
+    def __init__(self, client: Redis) -> None:
+        self.redis = client
+        self.scripts = {name: client.register_script(load_script(name).text) for name in NAMES}
+
+    async def open(self, **limits: int) -> None:
+        for scope in (ACCOUNT, KEY):
+            fields = [part for pair in limits.items() for part in pair] if scope == ACCOUNT else []
+            await self.scripts["publish"](keys=[scope], args=[1, PERIOD, 0, 0, 0, "status", "active", *fields])
+
+    async def admit(self, number: int, *, input_cost: int, wanted: int, output_cost: int, fewest: int = 16) -> Any:
+        return await self.scripts["admit"](
+            keys=[ACCOUNT, KEY, SHARD.reservation(UUID(int=number)), SHARD.leases],
+            args=[str(UUID(int=number)), PERIOD, "m", 60_000, 10, input_cost, wanted, fewest, output_cost, 1],
+        )
+
+    async def settle(self, number: int, cost: int) -> Any:
+        return await self.scripts["settle"](
+            keys=[ACCOUNT, KEY, SHARD.reservation(UUID(int=number)), SHARD.leases, SHARD.usage_stream],
+            args=[str(UUID(int=number)), PERIOD, cost, 0, b"{}", "0"],
+        )
+
+
+@asynccontextmanager
+async def bench(url: str) -> AsyncIterator[Bench]:
+    async with valkey(url) as client:
+        yield Bench(client)
+
+
+async def test_the_worked_example_of_admit_is_what_it_does(redis_url: str) -> None:
+    async with bench(redis_url) as here:
+        await here.open(cap=1_000_000)
+        await here.redis.hset(ACCOUNT, mapping={f"ledger:{PERIOD}": 600_000, f"pending:{PERIOD}": 100_000})
+
+        outcome, granted, reserved, *_ = await here.admit(1, input_cost=50_000, wanted=1_000, output_cost=500)
+
+        assert (outcome, granted, reserved) == (b"admitted", 500, 300_000)
+
+
+@pytest.mark.parametrize("cap", [9_000_000 * NANO_PER_USD, 8_999_999_999_999_999, 100_000_000_000_000, 1])
+async def test_a_cap_is_used_to_its_last_nano_dollar_and_not_beyond(redis_url: str, cap: int) -> None:
+    async with bench(redis_url) as here:
+        await here.open(cap=cap)
+
+        whole = await here.admit(1, input_cost=cap, wanted=0, output_cost=0, fewest=0)
+        one_more = await here.admit(2, input_cost=1, wanted=0, output_cost=0, fewest=0)
+        free = await here.admit(3, input_cost=0, wanted=100, output_cost=0)
+        settled = await here.settle(1, cap + 1)
+        again = await here.admit(4, input_cost=1, wanted=0, output_cost=0, fewest=0)
+
+        assert whole[:3] == [b"admitted", 0, cap]
+        assert one_more == again == [b"cap", b"account", cap, 0]
+        assert free[:3] == [b"admitted", 100, 0]
+        assert settled == [cap, 1]
+        assert await here.redis.hget(ACCOUNT, f"pending:{PERIOD}") == str(cap).encode()
+
+
+@pytest.mark.parametrize("requests", [1, 7, 1_000])
+async def test_requests_at_once_take_the_cap_exactly_and_none_is_denied_that_fits(
+    redis_url: str, requests: int
+) -> None:
+    async with bench(redis_url) as here:
+        await here.open(cap=requests * 333 + 332)
+        batches = [range(start, min(start + 50, requests + 20)) for start in range(0, requests + 20, 50)]
+
+        outcomes = [
+            reply[0]
+            for batch in batches
+            for reply in await asyncio.gather(
+                *(here.admit(number + 1, input_cost=333, wanted=0, output_cost=0, fewest=0) for number in batch)
+            )
+        ]
+
+        assert outcomes.count(b"admitted") == requests
+        assert outcomes.count(b"cap") == 20

@@ -52,6 +52,8 @@ def test_the_first_page_names_the_first_steps() -> None:
     for step in ("poindexter up", "poindexter accounts create", "poindexter keys create", "poindexter usage"):
         assert step in answer.out
     assert {path[0] for path in COMMANDS} <= set(answer.out.split())
+    assert "75 saved" in answer.out
+    assert "..." not in answer.out.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("arguments", ASKING, ids=" ".join)
