@@ -10,7 +10,7 @@ def headers(reset_ms: int, requests: int, requests_left: int, tokens: int, token
     return {name.decode(): value.decode() for name, value in limit_headers(limits)}
 
 
-def test_both_limits() -> None:
+def test_both_limits_are_told_in_both_dialects() -> None:
     assert headers(1500, 60, 59, 150_000, 149_000) == {
         "x-ratelimit-limit-requests": "60",
         "x-ratelimit-remaining-requests": "59",
@@ -23,7 +23,7 @@ def test_both_limits() -> None:
     }
 
 
-def test_requests_only() -> None:
+def test_without_a_token_limit_only_requests_are_told() -> None:
     found = headers(30_000, 60, 0, -1, -1)
 
     assert found["ratelimit"] == '"rpm";r=0;t=30'
@@ -31,7 +31,7 @@ def test_requests_only() -> None:
     assert not [name for name in found if "tokens" in name]
 
 
-def test_tokens_only() -> None:
+def test_without_a_request_limit_only_tokens_are_told() -> None:
     found = headers(30_000, -1, -1, 1000, 0)
 
     assert found["ratelimit"] == '"tpm";r=0;t=30'
