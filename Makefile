@@ -13,7 +13,7 @@ COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --gene
 	--no-emit-index-url --no-annotate --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check chaos bench soak image-check lock clean
+.PHONY: help run setup test check chaos bench bench-peers soak image-check lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -40,6 +40,9 @@ chaos: setup ## The proof: kill -9 anything under load, then count
 
 bench: setup ## CPU per request, added latency, memory per stream, beside nginx
 	@.venv/bin/python -m loadtests.bench $(ARGS)
+
+bench-peers: setup ## The same beside other gateways, as far as their packages can be had
+	@.venv/bin/python -m loadtests.bench_peers $(ARGS)
 
 soak: setup ## Hours of load: memory and counters must stay flat
 	@.venv/bin/python -m loadtests.soak $(ARGS)

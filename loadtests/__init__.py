@@ -15,6 +15,6 @@ The measurements:
    `figures` knows the bars, `report` prints and keeps the results.
 6. `gateway_profile` shows where the time goes, with a `profiled_gateway`.
 7. `bench_peers` (`make bench-peers`) puts other gateways, started by `peers`, on the same mock under the same load.
-8. `soak` (`make soak`) keeps a mixed load up and looks whether memory and connections come back to where they were.
+8. `soak` (`make soak`) keeps a mixed load up and looks whether memory (`trend`) and connections come back to where they
 9. `locustfile` is a chat user for Locust; `thresholds` says what it must see.
 """

@@ -24,6 +24,8 @@ class Load:
     key: str
     body: str
     path: str = "/v1/chat/completions"
+    headers: dict[str, str] = field(default_factory=dict)
+    """Beyond those of every request."""
     connections: int = 64
     """Per target: each sends its next request when it has its answer. With a `rate`, the most that may be open."""
     rate: float = 0.0

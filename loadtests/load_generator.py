@@ -81,8 +81,9 @@ class _Crowd:
         self._connecting: set[asyncio.Task[None]] = set()
         body = load.body.encode()
         head = f"POST {load.path} HTTP/1.1\r\nhost: 127.0.0.1:{target.port}\r\nauthorization: Bearer {load.key}\r\n"
+        more = "".join(f"{name}: {value}\r\n" for name, value in load.headers.items())
         kind = f"content-type: application/json\r\nuser-agent: loadtests\r\ncontent-length: {len(body)}\r\n\r\n"
-        self._request = (head + kind).encode() + body
+        self._request = (head + more + kind).encode() + body
 
     @property
     def ready(self) -> bool:

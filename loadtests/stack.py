@@ -29,7 +29,7 @@ from loadtests.cores import Cores, on_cores
 from loadtests.process_usage import processes_below
 from portal_api.api_keys import KeyLimits
 
-__all__ = ["Gateway", "Stack", "open_stack"]
+__all__ = ["MODEL_NAMES", "Gateway", "Stack", "open_stack"]
 
 START_SECONDS = 30.0
 NICE = 10
