@@ -6,11 +6,10 @@ go to the next target; from the first content byte on that is over, and `relay` 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from core.failpoints import Failpoints
-from core.models_file import Model
+from core.models_file import Model, Target
 from gateway.catalog import Catalog
 from gateway.chat_request import ChatRequest
 from gateway.errors import (
@@ -130,7 +129,7 @@ class Failover:
             max_output_tokens=reservation.granted_output,
             clamp=chat.max_output_tokens != reservation.granted_output,
         )
-        await _put_down(reservation.dispatch(upstream.target))
+        await _dispatch(reservation, upstream.target)
         sent_at = time.monotonic()
         exchange = upstream.send(self._transport, body, reservation.event_id, client.headers, stream=chat.stream)
         self._failpoints.reach("after_dispatch")
@@ -171,11 +170,10 @@ class Failover:
             raise _AttemptFailed(transport_failure(error)) from error
 
 
-async def _put_down(estimate: Awaitable[None] | None) -> None:
+async def _dispatch(reservation: Reservation, target: Target) -> None:
     """Raises Unavailable when what the request will owe can be put down nowhere."""
     try:
-        if estimate is not None:
-            await estimate
+        await reservation.dispatch(target)
     except SpoolFailed as error:
         raise Unavailable("Usage can't be recorded right now. Please try again.", retry_after=2.0) from error
 

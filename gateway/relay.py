@@ -8,13 +8,13 @@ Carry an upstream's answer to the client and settle its reservation, whatever ha
 | the client hangs up | | what was delivered; the reported usage when `drain` reads on to it |
 | this process must stop | the connection closes | what was delivered |
 
-The settlement is written to Redis before the last bytes go to the client and awaited after them: nobody waits for the
-ledger, and an answer that was seen to end is on its way to the ledger.
+The last bytes go to the client when the settlement has been taken (by Redis, or by the spool while Redis is away): an
+answer that was seen to end is in the ledger with the upstream's own counts, whatever dies next, and the client's next
+request finds what this one has left, on any gateway. It costs one round trip to Redis, at the end of an answer.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable
 
 from core.failpoints import Failpoints
 from core.usage_event import Outcome
@@ -73,12 +73,8 @@ class _Relayed:
     async def whole(self, answer: Answer) -> None:
         charge = Charge.of(answer.usage, answer.usage_flaw, answer.estimated_output, self._terms)
         outcome = Outcome.CLIENT_GONE if self._client.client_gone else Outcome.COMPLETE
-        settled = self._settle(charge, outcome)
-        try:
-            await asyncio.sleep(0)  # At the end of the loop's turn the settlement is written: it comes first.
-            await self._client.answer(200, JSON, answer.body)
-        finally:
-            await settled
+        await self._settle(charge, outcome)
+        await self._client.answer(200, JSON, answer.body)
 
     async def streamed(self, stream: StreamTranslator) -> None:
         self._reservation.progress = stream
@@ -126,26 +122,21 @@ class _Relayed:
 
     async def _end(self, stream: StreamTranslator, outcome: Outcome, last: bytes) -> None:
         flaw = stream.usage_flaw if stream.finished else outcome.value
-        settled = self._settle(Charge.of(stream.usage, flaw, stream.delivered_output, self._terms), outcome)
-        try:
-            if outcome is Outcome.COMPLETE or outcome is Outcome.UPSTREAM_FAILED:
-                await asyncio.sleep(0)  # As above.
-                await self._client.send(last, more=False)
-            if stream.finished:
-                await _read_tail(self._opened)
-        finally:
-            await settled
+        await self._settle(Charge.of(stream.usage, flaw, stream.delivered_output, self._terms), outcome)
+        if outcome is Outcome.COMPLETE or outcome is Outcome.UPSTREAM_FAILED:
+            await self._client.send(last, more=False)
+        if stream.finished:
+            await _read_tail(self._opened)
 
     @property
     def _terms(self) -> ChargeTerms:
         reservation = self._reservation
         return ChargeTerms(reservation.likely_input, reservation.granted_output * reservation.choices)
 
-    def _settle(self, charge: Charge, outcome: Outcome) -> Awaitable[None]:
+    async def _settle(self, charge: Charge, outcome: Outcome) -> None:
         self._failpoints.reach("before_settlement")
-        settled = self._reservation.settle(_ending(self._client, self._opened, charge, outcome))
+        await self._reservation.settle(_ending(self._client, self._opened, charge, outcome))
         self._failpoints.reach("after_settlement")
-        return settled
 
 
 async def _read_tail(opened: OpenAnswer) -> None:

@@ -96,14 +96,15 @@ class Reservation:
     def ended(self) -> bool:
         return self._ended
 
-    def dispatch(self, target: Target) -> Awaitable[None] | None:
+    async def dispatch(self, target: Target) -> None:
         """A request is about to be sent. From now on the end is an event, even if this process dies.
 
-        What is returned, if anything, has to be awaited before it is sent.
+        Raises SpoolFailed when what it will owe can be put down nowhere: then it must not be sent.
         """
         self.attempt += 1
         self.target = target
-        return self._settlement.dispatch(self.terms, self.estimate()) if self.attempt == 1 else None
+        if self.attempt == 1:
+            await self._settlement.dispatch(self.terms, self.estimate())
 
     def renew(self) -> None:
         """Prolong the lease; the estimate grows with what has been delivered."""

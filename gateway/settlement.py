@@ -48,17 +48,18 @@ class Settlement:
         self._exposure = exposure
         self._lease_ms = lease_ms
 
-    def dispatch(self, terms: Terms, estimate: UsageEvent) -> Awaitable[None] | None:
+    async def dispatch(self, terms: Terms, estimate: UsageEvent) -> None:
         """Leave an estimate with the reservation, for the case that this process dies before it ends.
 
-        Usually there is nothing to wait for: the estimate leaves this process before the request to the upstream does.
-        While Redis is away it goes to the spool, and has to be there before the request may be sent.
+        When this returns the estimate has left this process, or is on the disk while Redis is away: the request may be
+        sent. Nobody waits for Redis to answer. Raises SpoolFailed when neither takes it.
         """
         try:
             self._pipeline.post("dispatch", (terms.reservation,), (estimate.encode(),))
         except RedisAway:
-            return self.intend(terms, estimate)
-        return None
+            await self.intend(terms, estimate)
+        else:
+            await asyncio.sleep(0)  # The pipeline writes at the end of the loop's turn.
 
     def intend(self, terms: Terms, estimate: UsageEvent) -> Awaitable[None]:
         """Put down on the disk what a request that is under way owes."""
