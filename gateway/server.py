@@ -49,6 +49,7 @@ class ClientProtocol(HttpToolsProtocol):
         self.hung_up = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._running: RequestResponseCycle | None = None
         super().connection_made(transport)
         # uvicorn starts this timer after an answer only; a connection that never asks must not stay for ever.
         self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.timeout_keep_alive_handler)
@@ -77,6 +78,9 @@ class ClientProtocol(HttpToolsProtocol):
         self.hung_up = True
         if self._head_timer is not None:
             self._head_timer.cancel()
+        if self._running is not None:  # uvicorn tells only the newest request of a pipeline.
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
         callback, self.on_hang_up = self.on_hang_up, None
         if callback is not None:
@@ -128,6 +132,7 @@ class ClientProtocol(HttpToolsProtocol):
         cycle.on_response()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
         cycle.scope["extensions"] = {"poindexter.connection": (self, cycle)}  # type: ignore[dict-item]
         super()._start_asgi_task(cycle, app)
 
@@ -142,8 +147,18 @@ class ClientProtocol(HttpToolsProtocol):
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self._refuse, 408)
 
+    @property
+    def _owes_answers(self) -> bool:
+        """Whole requests have come before what is refused."""
+        cycle = self.cycle
+        return bool(self.pipeline) or (cycle is not None and not cycle.more_body and not cycle.response_complete)
+
     def _refuse(self, status: int) -> None:
         if self.transport.is_closing():
+            return
+        if self._owes_answers:  # Now it would be taken for one of them, or stand in the middle of a stream.
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
             return
         code, message = REFUSED_HEADS[status]
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from core.api_key import ApiKey
-from tests.gateway.wire import Head, Wire, chat, request, wire
+from tests.gateway.wire import CONTENT, Head, Wire, chat, request, wire
 from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway
 from tests.simulated_upstream import SimulatedUpstream
@@ -495,6 +495,41 @@ async def test_pipelined_requests_are_answered_in_order(strict: RunningGateway, 
         answers = [await client.answer() for _ in range(5)]
 
     assert [body["choices"][0]["message"]["content"] for _, body in answers] == [f"number {n}" for n in range(5)]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nx: " + b"x" * 70_000, BROKEN_HEADS["two lengths"]],
+    ids=["nonsense", "a giant head", "two lengths"],
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_what_is_broken_behind_good_requests_waits_for_their_answers_and_gets_none(
+    strict: RunningGateway, anybody: Customer, broken: bytes, stream: bool
+) -> None:
+    """Its error would be taken for the answer to a request that is being served and paid for."""
+    good = chat(anybody, "[[sim words=5 pause_ms=10]]", stream=stream)
+    async with wire(strict.port) as client:
+        await client.send(good + good + broken)
+        received = await client.read_to_end()
+
+    assert received.count(b"HTTP/1.1 ") == received.count(b"HTTP/1.1 200 ") == 2
+    assert received.count(b"[DONE]") == (2 if stream else 0)
+    assert b"invalid_http" not in received
+
+
+async def test_a_client_that_leaves_pipelined_requests_pays_for_the_one_that_was_begun(
+    strict: RunningGateway, shared: Installation
+) -> None:
+    customer = shared.customer()
+    async with wire(strict.port) as client:
+        await client.send(chat(customer, "[[sim words=500 pause_ms=10]]", stream=True) + chat(customer, "Hello"))
+        await client.read_past(CONTENT)
+        await client.leave()
+
+    [booked] = shared.wait_events(customer, 1)
+    shared.assert_nothing_held()
+    assert booked.event.outcome == "client_gone"
+    assert len(shared.events(customer)) == 1
 
 
 async def test_a_flood_of_unknown_keys_delays_nobody_for_long(strict: RunningGateway, anybody: Customer) -> None:
