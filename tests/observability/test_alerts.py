@@ -53,6 +53,18 @@ def test_no_two_alerts_share_a_name() -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_alertmanager_knows_the_alerts_it_names_and_the_receivers_it_sends_to() -> None:
+    text = (PROMETHEUS.parent / "compose" / "alertmanager.example.yml").read_text()
+    configuration = yaml.safe_load(text)
+    route = configuration["route"]
+    named = set(re.findall(r"alertname =~? ([\w|]+)", text))
+
+    assert {name for names in named for name in names.split("|")} <= {alert["alert"] for alert in alerts()}
+    assert {step["receiver"] for step in [route, *route["routes"]]} == {
+        receiver["name"] for receiver in configuration["receivers"]
+    }
+
+
 def _firing(case: dict[str, Any]) -> set[str]:
     expected = [item for check in case.get("promql_expr_test", []) for item in check["exp_samples"]]
     named = {match for item in expected for match in re.findall(r'alertname="(\w+)"', item["labels"])}
