@@ -72,11 +72,13 @@ def _figures(run: BenchRun, side: Side) -> Iterator[Figure]:
     yield Figure(name=f"{side.name}: requests/s", value=answered.requests / whole.seconds, unit="1/s")
     streamed = _load(run, side, chat_body(STREAM_MODEL, stream=True), STREAMS)
     chunks = streamed.targets[side.name]
-    cost = streamed.cpu_seconds[PROXY] * 1e6 / max(1, chunks.chunks)
-    note = f"{chunks.chunks / streamed.seconds:,.0f} chunks/s, a request's share included; {chunks.failures} failed"
-    yield Figure(name=f"{side.name}: CPU per chunk", value=cost, unit="µs/chunk", note=note)
-    delay = chunks.chunk_delay.p50 * 1000
-    yield Figure(name=f"{side.name}: chunk delay p50", value=delay, unit="ms")
+    if chunks.chunks:
+        cost = streamed.cpu_seconds[PROXY] * 1e6 / chunks.chunks
+        note = f"{chunks.chunks / streamed.seconds:,.0f} chunks/s, a request's share included; {chunks.failures} failed"
+        yield Figure(name=f"{side.name}: CPU per chunk", value=cost, unit="µs/chunk", note=note)
+        yield Figure(name=f"{side.name}: chunk delay p50", value=chunks.chunk_delay.p50 * 1000, unit="ms")
+    else:
+        yield Figure(name=f"{side.name}: failed streams", value=chunks.failures, unit="", note="none was answered")
     yield Figure(name=f"{side.name}: memory", value=streamed.rss_bytes[PROXY] / 2**20, unit="MiB")
 
 

@@ -141,7 +141,7 @@ PEERS: tuple[Peer, ...] = (
 
 def _run(command: list[str]) -> str:
     try:
-        result = subprocess.run(
+        result = subprocess.run(  # noqa: S603  # The commands of this file.
             command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired) as error:

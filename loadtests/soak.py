@@ -5,8 +5,8 @@
     python -m loadtests.soak --minutes 0.5 --round-seconds 4          a smoke test
 
 Each round asks for whole answers and streams, sends keys and models that do not exist, and ends by hanging up on
-whoever is still waiting. Between rounds the gateway must hold no request and Redis no reservation; its memory is noted. At the
-end its sockets must be as many as after the first round, and its memory must not have a slope.
+whoever is still waiting. Between rounds the gateway must hold no request and Redis no reservation; its memory is noted.
+At the end its sockets must be as many as between rounds, and its memory must not have a slope.
 """
 
 import argparse
