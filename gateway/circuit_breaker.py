@@ -52,6 +52,10 @@ class CircuitBreaker:
         """A request is about to be sent."""
         return replace(circuit, state=State.HALF_OPEN) if circuit.state is State.OPEN else circuit
 
+    def answering(self, circuit: Circuit) -> Circuit:
+        """A stream has begun. That answers a probe, but a stream may yet die: what failed before is not forgotten."""
+        return replace(circuit, state=State.CLOSED, failures=0) if circuit.state is State.HALF_OPEN else circuit
+
     def succeeded(self, circuit: Circuit) -> Circuit:
         return CLOSED
 

@@ -51,6 +51,15 @@ class OpenAnswer:
     stream: StreamTranslator | None = None
     first: bytes = b""
     """What the stream has produced for the client so far."""
+    verdict: AttemptOutcome = AttemptOutcome.ABANDONED
+    failure: UpstreamFailure | None = None
+    """What the upstream did with a stream after its first content, told by the relay."""
+
+    def close(self) -> None:
+        """A stream occupies its upstream, and can still fail, until its end."""
+        self.exchange.close()
+        if self.stream is not None:
+            self.upstream.ended(self.verdict, self.failure)
 
     @property
     def upstream_request_id(self) -> str:
@@ -118,6 +127,7 @@ class Failover:
             await asyncio.sleep(decision.delay)
             search.client.upstream_seconds += decision.delay
             if search.client.client_gone:
+                await search.reservation.release()  # What has failed costs nothing, and nothing else has been asked.
                 raise ClientGone  # Nobody waits for another attempt.
 
     async def _attempt(self, upstream: Upstream, search: "_Search") -> OpenAnswer:
@@ -145,10 +155,13 @@ class Failover:
             raise
         finally:
             client.upstream_seconds += time.monotonic() - sent_at
-            upstream.ended(outcome, failure)
             if outcome is not AttemptOutcome.OK:
                 client.on_hang_up(None)
                 exchange.close()
+            if outcome is AttemptOutcome.OK and chat.stream:
+                upstream.answering()  # Its end is told by `OpenAnswer.close`.
+            else:
+                upstream.ended(outcome, failure)
 
     async def _read(self, upstream: Upstream, exchange: UpstreamExchange, chat: ChatRequest) -> OpenAnswer:
         """Up to the first content of a stream, or to the end of a whole answer."""

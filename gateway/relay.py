@@ -26,6 +26,8 @@ from gateway.headers import Headers
 from gateway.reservation import Ending, Reservation
 from gateway.translators.translator import Answer, StreamTranslator
 from gateway.transport.errors import TransportError
+from gateway.upstream_failure import UpstreamFailure
+from gateway.upstreams import AttemptOutcome
 
 __all__ = ["Relay"]
 
@@ -56,7 +58,7 @@ class Relay:
                 await relayed.streamed(opened.stream)
         finally:
             client.on_hang_up(None)
-            opened.exchange.close()
+            opened.close()
 
 
 class _Relayed:
@@ -83,15 +85,22 @@ class _Relayed:
         try:
             await self._client.start(200, EVENT_STREAM)
             last = await self._pump(stream)
-            outcome = Outcome.UPSTREAM_FAILED if stream.failure else Outcome.COMPLETE
+            outcome = self._judge(stream.failure)
         except ClientGone:
             outcome = Outcome.CLIENT_GONE
             raise
         except TransportError as error:
-            outcome = Outcome.UPSTREAM_FAILED
-            last = _broken_off(stream, transport_failure(error).message)
+            failure = transport_failure(error)
+            outcome = self._judge(failure)
+            last = _broken_off(stream, failure.message)
         finally:
             await self._end(stream, outcome, last)
+
+    def _judge(self, failure: UpstreamFailure | None) -> Outcome:
+        """How the upstream has done, for its circuit and for the event. A hang-up says nothing about it."""
+        self._opened.failure = failure
+        self._opened.verdict = AttemptOutcome.FAILED if failure else AttemptOutcome.OK
+        return Outcome.UPSTREAM_FAILED if failure else Outcome.COMPLETE
 
     async def _pump(self, stream: StreamTranslator) -> bytes:
         """Chunks from the upstream to the client until the answer's end; returns the bytes that end it."""

@@ -136,11 +136,9 @@ class Reservation:
 
     def estimate(self) -> UsageEvent:
         """What the sweeper records if this process dies: the input and what has been delivered, as far as we know."""
-        reported = self.progress.usage if self.progress else None
-        usage = replace(
-            reported or TokenUsage(input=self.likely_input),
-            output=self.progress.delivered_output if self.progress else 0,
-        )
+        usage = TokenUsage(input=self.likely_input)
+        if self.progress is not None:
+            usage = replace(self.progress.usage or usage, output=self.progress.delivered_output)
         return self._event(Ending(usage=usage, outcome=Outcome.CUT, estimated=GATEWAY_LOST))
 
     @property

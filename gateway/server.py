@@ -51,8 +51,9 @@ class ClientProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
         super().connection_made(transport)
-        # uvicorn starts this timer after an answer only; a connection that never asks must not stay for ever.
-        self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.timeout_keep_alive_handler)
+        # uvicorn starts its timer after an answer only; a connection that never asks must not stay for ever.
+        self._idle_since: float | None = self.loop.time()
+        self._idle_timer = self.loop.call_later(IDLE_SECONDS, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -71,11 +72,32 @@ class ClientProtocol(HttpToolsProtocol):
         self.headers = None  # type: ignore[assignment]  # The scope holds them; None says: no head is under way.
 
     def on_response_complete(self) -> None:
+        """As uvicorn's, but the idle timer only gets a new start to count from."""
         self.on_hang_up = None
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._idle_since = self.loop.time()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """One timer for the connection's whole life, set again when it fires too early: none per request."""
+        rest = IDLE_SECONDS if self._idle_since is None else self._idle_since + IDLE_SECONDS - self.loop.time()
+        if rest <= 0:
+            self.transport.close()
+        else:
+            self._idle_timer = self.loop.call_later(rest, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Bytes have arrived. uvicorn cancels its timer here."""
+        self._idle_since = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.hung_up = True
+        self._idle_timer.cancel()
         if self._head_timer is not None:
             self._head_timer.cancel()
         if self._running is not None:  # uvicorn tells only the newest request of a pipeline.

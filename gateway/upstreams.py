@@ -82,6 +82,11 @@ class Upstream:
         self.open_requests += 1
         return transport.send(self._origin, head, body, self._streaming if stream else self._whole)
 
+    def answering(self) -> None:
+        """A stream has begun; `ended` follows at its end."""
+        self._circuit = self._breaker.answering(self._circuit)
+        self._gauge.set(self._circuit.state is not State.CLOSED)
+
     def ended(self, outcome: AttemptOutcome, failure: UpstreamFailure | None = None) -> None:
         """An attempt is over; called once for each `send`."""
         self.open_requests -= 1
