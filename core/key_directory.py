@@ -57,32 +57,33 @@ class KeyDirectory:
         return Principal(AccountId(row["account_id"]), KeyId(row["key_id"])) if row else None
 
     async def publish_account(self, account_id: AccountId, period: date, *, force: bool = False) -> int | None:
-        """Write the account's scope and return the revision written, or None for an unknown account.
+        """Write the account's scope and return the revision that Redis has then: the row's, or a newer one that was
+        there already. None for an unknown account.
 
         `force` sets the ledger's total even if Redis has a newer one: for a database restored from a backup."""
         row = await self._pool.fetchrow(ACCOUNT, account_id, period)
         if row is None:
             return None
         scope = ShardKeys.of(account_id, self._shard_count).account(account_id)
-        await self._write(scope, row, period, force=force, fields={})
-        return int(row["revision"])
+        return await self._write(scope, row, period, force=force, fields={})
 
     async def publish_key(self, key_id: KeyId, period: date, *, force: bool = False) -> int | None:
-        """Write the key's scope, then the entry that leads to it. Returns the revision written, or None."""
+        """Write the key's scope, then the entry that leads to it. Returns as `publish_account` does."""
         row = await self._pool.fetchrow(KEY, key_id, period)
         if row is None:
             return None
         principal = Principal(AccountId(row["account_id"]), key_id)
         scope = ShardKeys.of(principal.account_id, self._shard_count).key(key_id)
         models = f",{','.join(row['models'])}," if row["models"] is not None else ""
-        await self._write(scope, row, period, force=force, fields={"expires_at": row["expires_at"], "models": models})
+        fields = {"expires_at": row["expires_at"], "models": models}
+        revision = await self._write(scope, row, period, force=force, fields=fields)
         # The entry comes last: whoever finds it finds the scope as well.
         await self._redis.set(key_digest(row["digest"]), bytes(principal))
-        return int(row["revision"])
+        return revision
 
     async def _write(
         self, scope: str, row: asyncpg.Record, period: date, *, force: bool, fields: dict[str, Any]
-    ) -> None:
+    ) -> int:
         fields = {
             "status": row["status"],
             "rpm": row["requests_per_minute"],
@@ -94,4 +95,4 @@ class KeyDirectory:
         arguments: list[Any] = [row["revision"], period.isoformat(), row["charged"], row["version"], int(force)]
         for name, value in fields.items():
             arguments += [name, "" if value is None else value]
-        await self._publish(keys=[scope], args=arguments)
+        return int(await self._publish(keys=[scope], args=arguments))

@@ -178,10 +178,9 @@ class Model:
     ) -> int:
         if force or version >= scope.ledger.get(period, (0, NO_VERSION))[1]:
             scope.ledger[period] = total, version
-        if scope.limits is not None and scope.revision > revision:
-            return 0
-        scope.limits, scope.revision = limits, revision
-        return 1
+        if scope.limits is None or scope.revision <= revision:
+            scope.limits, scope.revision = limits, revision
+        return scope.revision
 
     def confirm(self, entries: list[Entry], totals: list[tuple[Scope, str, int, int]]) -> int:
         gone = [entry for entry in entries if entry in self.entries]

@@ -195,9 +195,10 @@ async def test_the_limits_of_an_old_revision_still_bring_a_newer_ledger_total(
         await here.set_ledger(500, 9)
         await here.redis.hset(here.account_scope, mapping={"status": "suspended", "revision": 8})
 
-        await here.directory.publish_account(here.account_id, PERIOD)
+        revision = await here.directory.publish_account(here.account_id, PERIOD)
 
         scope = await here.scope(here.account_scope)
+        assert revision == 8
         assert scope["status"] == "suspended"
         assert scope[f"ledger:{PERIOD}"] == "500"
 

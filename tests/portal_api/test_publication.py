@@ -5,11 +5,12 @@ import pytest
 import redis.exceptions
 
 from core.principal import AccountId
+from core.redis_keys import ShardKeys
 from deploy.office import Office
 from portal_api import publication
 from portal_api.api_keys import CreatedKey
 from portal_api.publication import NotPublished
-from tests.portal_api.front_office import NOWHERE, account_scope, front_office, key_scope
+from tests.portal_api.front_office import NOWHERE, SHARDS, account_scope, front_office, key_scope
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +100,22 @@ async def test_a_redis_that_is_away_for_a_moment_is_asked_again(
         account = await office.accounts.create("ACME", "basic")
 
         assert (await account_scope(office, account.account_id))["status"] == "active"
+
+
+async def test_a_change_after_postgres_was_restored_from_a_backup_reaches_the_gateways(
+    database_url: str, redis_url: str
+) -> None:
+    async with front_office(database_url, redis_url) as office:
+        account = await office.accounts.create("ACME", "basic")
+        created = await office.api_keys.create(account.account_id, "laptop")
+        key_id = created.summary.key_id
+        for scope in (ShardKeys.of(account.account_id, SHARDS).account(account.account_id),
+                      ShardKeys.of(account.account_id, SHARDS).key(key_id)):  # fmt: skip
+            await office.redis.hset(scope, "revision", 40)  # What the changes after the backup had left there.
+
+        await office.api_keys.revoke(key_id)
+        await office.accounts.change(account.account_id, status="suspended")
+
+        assert (await key_scope(office, account.account_id, key_id))["status"] == "revoked"
+        assert (await account_scope(office, account.account_id))["status"] == "suspended"
+        assert await office.publication.publish_missing() == 0
