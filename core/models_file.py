@@ -74,10 +74,11 @@ class Target:
     first_byte_seconds: float = FIRST_BYTE_SECONDS
     idle_seconds: float = IDLE_SECONDS
     total_seconds: float = TOTAL_SECONDS
+    name: str = field(init=False, compare=False)
+    """`<provider>/<the upstream's own name of the model>`."""
 
-    @property
-    def name(self) -> str:
-        return f"{self.provider.name}/{self.model}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.provider.name}/{self.model}")  # Made once: each request asks for it.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
