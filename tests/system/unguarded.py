@@ -8,7 +8,8 @@ import runpy
 import sys
 from collections.abc import Callable
 
-from gateway.settlement import Settlement
+from core.usage_event import UsageEvent
+from gateway.settlement import Settlement, Terms
 from gateway.spool import Spool
 from gateway.spool_file import Record
 from metering.sweeper import Sweeper
@@ -27,7 +28,11 @@ def without_spool() -> None:
 
 def without_dispatch_mark() -> None:
     """A reservation does not say that its request was sent."""
-    Settlement.dispatch = lambda self, terms, estimate: None  # type: ignore[method-assign]
+
+    async def nothing(self: Settlement, terms: Terms, estimate: UsageEvent) -> None:
+        return None
+
+    Settlement.dispatch = nothing  # type: ignore[method-assign]
 
 
 def without_sweeper() -> None:
