@@ -19,11 +19,13 @@ REPLY_SECONDS = 0.3
 
 
 @asynccontextmanager
-async def pipeline(url: str, changes: list[bool] | None = None) -> AsyncIterator[RedisPipeline]:
+async def pipeline(
+    url: str, changes: list[bool] | None = None, reply_seconds: float = REPLY_SECONDS
+) -> AsyncIterator[RedisPipeline]:
     redis = RedisPipeline(
         Secret(url),
         [ECHO, APPEND],
-        reply_seconds=REPLY_SECONDS,
+        reply_seconds=reply_seconds,
         on_change=changes.append if changes is not None else lambda connected: None,
     )
     task = asyncio.create_task(redis.run())
@@ -35,8 +37,8 @@ async def pipeline(url: str, changes: list[bool] | None = None) -> AsyncIterator
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[RedisPipeline]:
-    async with pipeline(url) as redis:
+async def connected(url: str, reply_seconds: float = REPLY_SECONDS) -> AsyncIterator[RedisPipeline]:
+    async with pipeline(url, reply_seconds=reply_seconds) as redis:
         await until(lambda: redis.connected)
         yield redis
 
@@ -152,8 +154,8 @@ async def test_a_frozen_server_fails_what_waits_within_the_bound(redis_url: str,
 
 async def test_a_slow_but_steady_server_is_not_taken_for_frozen(redis_url: str) -> None:
     """Many calls, each quick, that take longer than the bound together: the bound is for the oldest unanswered."""
-    async with connected(redis_url) as redis:
-        deadline = time.monotonic() + 3 * REPLY_SECONDS
+    async with connected(redis_url, reply_seconds=0.5) as redis:
+        deadline = time.monotonic() + 1.2
         while time.monotonic() < deadline:
             await asyncio.gather(*(redis.call("echo", ("k",), ("v",)) for _ in range(50)))
 
@@ -201,7 +203,7 @@ async def test_a_server_that_speaks_nonsense_is_dropped() -> None:
 
 @pytest.mark.parametrize("size", [1, 1000, 1_000_000])
 async def test_replies_of_any_size_come_whole(redis_url: str, size: int) -> None:
-    async with connected(redis_url) as redis:
+    async with connected(redis_url, reply_seconds=5.0) as redis:
         replies = await asyncio.gather(*(redis.call("echo", (str(n),), (b"x" * size,)) for n in range(5)))
 
     assert replies == [[str(n).encode(), b"x" * size] for n in range(5)]

@@ -39,7 +39,7 @@ async def test_each_chunk_reaches_the_client_when_the_upstream_sends_it(
             arrivals.append(time.monotonic())
 
     gaps = [later - earlier for earlier, later in itertools.pairwise(arrivals)]
-    assert sum(0.05 < gap < 0.3 for gap in gaps) >= len(gaps) - 1  # One may meet a busy moment of the machine.
+    assert sum(gap > 0.03 for gap in gaps) >= 5  # A busy machine may bring two together, never most of them.
 
 
 @pytest.mark.parametrize("model", MODELS)
