@@ -17,6 +17,7 @@ What the gateway refuses, and how it says so.
   x UpstreamRateLimited   429  upstream_rate_limited  every target is at its provider's limit
   x UpstreamRefused       4xx  the upstream's own     every upstream would refuse this request; its answer is passed on
   x UpstreamFailed        502  upstream_error         every target was tried
+  x UpstreamOverloaded    503  upstream_overloaded    every target was tried, the last one is overloaded
   x NoTargetAvailable     503  no_provider_available  every target's circuit is open
   x Overloaded            503  overloaded             this process has too many open requests, or is draining
   x Unavailable           503  service_unavailable    limits or the ledger's stream can't be reached
@@ -44,6 +45,7 @@ __all__ = [
     "SpendingCapReached",
     "Unavailable",
     "UpstreamFailed",
+    "UpstreamOverloaded",
     "UpstreamRateLimited",
     "UpstreamRefused",
     "UpstreamTimeout",
@@ -139,6 +141,12 @@ class UpstreamRateLimited(GatewayError):
     """Every target is at its provider's limit; the client may come back after `retry_after`."""
 
     status, type, code = 429, "rate_limit_error", "upstream_rate_limited"
+
+
+class UpstreamOverloaded(GatewayError):
+    """Every target was tried; the last one says that it is overloaded (503, Anthropic's 529)."""
+
+    status, type, code = 503, "api_error", "upstream_overloaded"
 
 
 class NoTargetAvailable(GatewayError):

@@ -18,6 +18,7 @@ from gateway.errors import (
     NoTargetAvailable,
     Unavailable,
     UpstreamFailed,
+    UpstreamOverloaded,
     UpstreamRateLimited,
     UpstreamRefused,
     UpstreamTimeout,
@@ -38,6 +39,7 @@ from gateway.upstreams import AttemptOutcome, Upstream
 __all__ = ["Failover", "OpenAnswer", "transport_failure"]
 
 ERROR_BODY_BYTES = 65_536
+OVERLOADED = (503, 529)
 TIMEOUTS = (FirstByteTimeout, IdleTimeout, TotalTimeout)
 
 
@@ -264,4 +266,6 @@ def _verdict(failure: UpstreamFailure) -> GatewayError:
         return UpstreamTimeout(failure.message)
     if failure.fault is Fault.ACCOUNT:
         return UpstreamFailed("The provider of this model can't be used right now.", retry_after=5.0)
+    if failure.status in OVERLOADED:
+        return UpstreamOverloaded("The provider of this model is overloaded.", retry_after=failure.retry_after or 1.0)
     return UpstreamFailed(failure.message or "The provider failed.", retry_after=1.0)

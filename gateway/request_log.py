@@ -5,7 +5,9 @@ standard output delays nobody; past a bound they are dropped and counted. Prompt
 
 import asyncio
 import os
+import select
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import orjson
@@ -17,6 +19,7 @@ __all__ = ["RequestLog"]
 
 FLUSH_SECONDS = 0.1
 MOST_WAITING = 50_000
+BLOCKED_SECONDS = 2.0
 
 
 class RequestLog:
@@ -67,7 +70,26 @@ class RequestLog:
                 await asyncio.to_thread(self.flush)
 
     def flush(self) -> None:
+        """Returns within `BLOCKED_SECONDS`, also when nobody reads what we write; the rest is dropped then."""
         lines, self._lines = self._lines, []
-        rest = memoryview(b"".join(lines))
-        while rest and self._descriptor is not None:
-            rest = rest[os.write(self._descriptor, rest) :]
+        if self._descriptor is None or not lines:
+            return
+        writable = select.poll()
+        writable.register(self._descriptor, select.POLLOUT)
+        deadline = time.monotonic() + BLOCKED_SECONDS
+        for piece in _pieces(lines):
+            if not writable.poll(max(0, round((deadline - time.monotonic()) * 1000))):
+                metrics.LOG_LINES_DROPPED.inc(piece.count(b"\n"))
+                continue
+            os.write(self._descriptor, piece)
+
+
+def _pieces(lines: list[bytes]) -> Iterator[bytes]:
+    """Whole lines, as many as a pipe takes in one piece: the lines of several workers never run into each other."""
+    piece = b""
+    for line in lines:
+        if piece and len(piece) + len(line) > select.PIPE_BUF:
+            yield piece
+            piece = b""
+        piece += line
+    yield piece

@@ -169,7 +169,7 @@ ERRORS: list[tuple[str, Trigger, int, str, str | None, type[openai.APIStatusErro
     (
         "upstream overloaded",
         lambda s: ask_fresh(s, "anthropic", "status=529"),
-        *(502, "api_error", "upstream_error", FAILED, YES),
+        *(503, "api_error", "upstream_overloaded", FAILED, YES),
     ),
     (
         "our key refused by the upstream",
@@ -307,9 +307,11 @@ def test_the_sdk_does_not_repeat_what_waiting_cannot_cure(
     assert requests_of(shop, customer) == 1
 
 
-@pytest.mark.parametrize("kind", ["openai", "anthropic"])
-def test_a_stream_that_fails_before_its_first_content_is_an_error_with_a_status(shop: Shop, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "status"), [("openai", 502), ("anthropic", 503)])  # `api_error`, `overloaded_error`.
+def test_a_stream_that_fails_before_its_first_content_is_an_error_with_a_status(
+    shop: Shop, kind: str, status: int
+) -> None:
     with pytest.raises(openai.InternalServerError) as raised:
         ask(shop.client(), "[[sim error_event=start]]", model=shop.models.take(kind), stream=True)
 
-    assert raised.value.status_code == 502
+    assert raised.value.status_code == status
