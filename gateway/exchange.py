@@ -85,7 +85,8 @@ class Exchange:
         self.first_byte_seconds = 0.0
         self._receive = receive
         self._connection: ClientConnection
-        self._connection, self._cycle = scope["extensions"]["poindexter.connection"]
+        # Taken out: it leads back to the scope, and only the garbage collector would end such a cycle.
+        self._connection, self._cycle = scope["extensions"].pop("poindexter.connection")
 
     @property
     def client_gone(self) -> bool:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 PARENT_CHECK_SECONDS = 1.0
 COLLECT_AFTER = 20_000
-"""New objects between two searches for cycles. A request leaves none behind, so Python's 700 would search in vain."""
+"""New objects between two searches for cycles. A request leaves none behind: Python's 700 would search in vain."""
 
 
 async def serve(
