@@ -1,6 +1,5 @@
 """What a second worker process brings."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -21,7 +20,7 @@ def two_workers(run: BenchRun) -> Iterator[Figure]:
         single, double = run.interleaved([lambda: _load(run, run.gateway), lambda: _load(run, pair)])
     ratios = [_rate(two) / _rate(one) for one, two in zip(single, double, strict=True)]
     figure = median_figure("two workers beside one", ratios, "times", _note(double))
-    cores = len(os.sched_getaffinity(0))
+    cores = len(run.stack.cores.proxy | run.stack.cores.rest)
     if cores < CORES_NEEDED:
         why = f"{cores} cores: the second worker shares its core with everything else"
         figure = replace(figure, not_judged=why)
