@@ -27,6 +27,7 @@ __all__ = ["RedisAway", "RedisPipeline", "RedisReplyError"]
 
 log = logging.getLogger(__name__)
 
+SKIP_REPLY = b"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$4\r\nSKIP\r\n"
 MAX_UNANSWERED = 100_000
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
@@ -75,7 +76,7 @@ class RedisPipeline:
         return connection.send(parts)
 
     def post(self, script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]) -> None:
-        """Run a script without waiting for its reply. Raises RedisAway when there is no connection."""
+        """Run a script whose reply nobody needs: Redis sends none. Raises RedisAway when there is no connection."""
         if self._connection is None:
             raise RedisAway("not connected")
         self._connection.post(("EVALSHA", self._shas[script], len(keys), *keys, *arguments))
@@ -150,29 +151,29 @@ class _Connection(asyncio.Protocol):
         self._loop = loop
         self._reply_seconds = reply_seconds
         self._reader = hiredis.Reader()
-        self._waiting: deque[tuple[asyncio.Future[Reply] | None, float]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
         self._outgoing: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
 
     def send(self, parts: tuple[Argument, ...]) -> "asyncio.Future[Reply]":
+        self._write(hiredis.pack_command(parts))  # type: ignore[arg-type]  # Its stub means any length.
         future: asyncio.Future[Reply] = self._loop.create_future()
-        self._enqueue(parts, future)
-        return future
-
-    def post(self, parts: tuple[Argument, ...]) -> None:
-        self._enqueue(parts, None)
-
-    def _enqueue(self, parts: tuple[Argument, ...], future: "asyncio.Future[Reply] | None") -> None:
-        if self.lost.is_set() or len(self._waiting) >= MAX_UNANSWERED:
-            raise RedisAway(self.reason or "too many unanswered commands")
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing.append(hiredis.pack_command(parts))  # type: ignore[arg-type]  # Its stub means any length.
         now = self._loop.time()
         self._waiting.append((future, now))
         if self._watch is None:
             self._watch = self._loop.call_at(now + self._reply_seconds, self._check)
+        return future
+
+    def post(self, parts: tuple[Argument, ...]) -> None:
+        self._write(SKIP_REPLY + hiredis.pack_command(parts))  # type: ignore[arg-type]  # As above.
+
+    def _write(self, command: bytes) -> None:
+        if self.lost.is_set() or len(self._waiting) >= MAX_UNANSWERED:
+            raise RedisAway(self.reason or "too many unanswered commands")
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(command)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -183,7 +184,7 @@ class _Connection(asyncio.Protocol):
         try:
             while (reply := reader.gets()) is not False:
                 future, _ = waiting.popleft()
-                if future is None or future.done():  # Posted, or its request was cancelled: nobody waits.
+                if future.done():  # Its request was cancelled: nobody waits.
                     continue
                 if isinstance(reply, hiredis.ReplyError):
                     future.set_exception(RedisReplyError(str(reply)))
@@ -209,7 +210,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
         while self._waiting:
             future, _ = self._waiting.popleft()
-            if future is not None and not future.done():
+            if not future.done():
                 future.set_exception(RedisAway(reason))
                 future.exception()  # A caller that has gone needs no "never retrieved" warning.
 

@@ -26,24 +26,30 @@ end
 
 local held = tonumber(reservation[1] or 0)
 local charged = cost
+local scopes = {}
 for scope = 1, 2 do
-    local values = redis.call('HMGET', KEYS[scope], 'cap', 'reserved', 'ledger:' .. ARGV[2], 'pending:' .. ARGV[2])
-    local cap = tonumber(values[1] or '')
-    if cap then
-        local others = tonumber(values[2] or 0) - held
-        local room = cap - others - tonumber(values[3] or 0) - tonumber(values[4] or 0)
+    local values = redis.call('HMGET', KEYS[scope], 'cap', 'reserved', 'ledger:' .. ARGV[2], 'pending:' .. ARGV[2],
+        'in_flight', 'minute', 'minute_tokens')
+    local found = {
+        cap = tonumber(values[1] or ''), reserved = tonumber(values[2] or 0), pending = tonumber(values[4] or 0),
+        in_flight = tonumber(values[5] or 0), minute = values[6], minute_tokens = tonumber(values[7] or 0),
+    }
+    if found.cap then
+        local room = found.cap - (found.reserved - held) - tonumber(values[3] or 0) - found.pending
         charged = math.min(charged, math.max(room, held, 0))  -- What was reserved was granted, whatever the cap is now.
     end
+    scopes[scope] = found
 end
 
-for scope = 1, 2 do
-    redis.call('HINCRBY', KEYS[scope], 'pending:' .. ARGV[2], whole(charged))
-    if reservation[1] then
-        redis.call('HINCRBY', KEYS[scope], 'in_flight', -1)
-        redis.call('HINCRBY', KEYS[scope], 'reserved', whole(0 - held))
-        if redis.call('HGET', KEYS[scope], 'minute') == reservation[3] then
-            redis.call('HINCRBY', KEYS[scope], 'minute_tokens', whole(tonumber(ARGV[4]) - tonumber(reservation[2])))
-        end
+for scope, found in ipairs(scopes) do
+    local pending = whole(found.pending + charged)
+    if not reservation[1] then
+        redis.call('HSET', KEYS[scope], 'pending:' .. ARGV[2], pending)
+    else
+        local tokens = found.minute_tokens
+        if found.minute == reservation[3] then tokens = tokens + tonumber(ARGV[4]) - tonumber(reservation[2]) end
+        redis.call('HSET', KEYS[scope], 'pending:' .. ARGV[2], pending, 'in_flight', whole(found.in_flight - 1),
+            'reserved', whole(found.reserved - held), 'minute_tokens', whole(tokens))
     end
 end
 redis.call('DEL', KEYS[3])
