@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway import metrics
 from gateway.error_answer import error_answer
-from gateway.errors import GatewayError, MethodNotAllowed, Overloaded, RouteNotFound
+from gateway.errors import GatewayError, MethodNotAllowed, Overloaded, RouteNotFound, UpstreamRefused
 from gateway.exchange import ClientGone, Exchange, Receive
 from gateway.request_log import RequestLog
 
@@ -55,7 +55,8 @@ class Front:
             outcome = "ok"
         except GatewayError as error:
             code = error.code or error.type
-            metrics.REFUSALS.labels(code).inc()
+            # A provider may call its errors whatever it likes; a label must stay bounded.
+            metrics.REFUSALS.labels("upstream_refused" if isinstance(error, UpstreamRefused) else code).inc()
             await _send_error(client, error)
         except ClientGone:
             outcome, client.status = "client_gone", client.status or CLIENT_GONE_STATUS
