@@ -3,7 +3,7 @@ Tell the gateways about a change, before the change is reported as done.
 
 A change is first committed in Postgres, then written to Redis, where the next request sees it. When Redis can't be
 reached the change stays committed and marked as unpublished, `NotPublished` says so, and `publish_missing` makes up for
-it (`poindexter keys publish`, and every start of `poindexter up`). Nothing depends on a cache being deleted.
+it (`poindexter keys publish`). Nothing depends on a cache being deleted.
 """
 
 import asyncio
