@@ -196,7 +196,7 @@ async def test_bodies_of_100_megabytes_leave_no_trace_in_memory(
     async with many_wires(strict, 4) as clients:
         sending = []
         for client in clients:
-            head = b"content-length: 100000000" if announced else b"transfer-encoding: chunked"
+            head = b"content-length: %d" % (100 * MEBIBYTE) if announced else b"transfer-encoding: chunked"
             await client.send(request(anybody, b"").replace(b"content-length: 0", head))
             sending.append(asyncio.create_task(send_chunks(client, 100, MEBIBYTE, framed=not announced)))
         answers = [await client.answer() for client in clients]
