@@ -1,7 +1,7 @@
 """
 However a request ends, it leaves exactly one usage event, or none when nothing was served, and holds nothing back.
 
-The truth is the simulated provider's own record. Ids such as F18 are those of reference/gateway-failures.md.
+The truth is the simulated provider's own record. docs/failures.md lists the ids, such as F18.
 """
 
 import json

@@ -22,7 +22,7 @@ def file(data: str) -> dict[str, Any]:
 
 EMPTY = {family: estimate(family=family) for family in FAMILIES}
 
-# (bytes, tokens) of six kinds of text as counted by the newest Claude tokenizer, the dearest (api-conventions.md, 9).
+# (bytes, tokens) of six kinds of text as counted by the newest Claude tokenizer, the dearest.
 BYTES_PER_TOKEN = {"prose": 3.65, "code": 3.07, "json": 1.94, "markdown": 3.64, "german": 2.16, "chinese": 2.91}
 
 
