@@ -71,10 +71,12 @@ def watch(installation: Installation, tmp_path_factory: pytest.TempPathFactory) 
     ):
         eventually(lambda: server.value("sum(up)") == 3, "three targets that are up")
         customer = installation.customer()
-        for _ in range(ROUNDS):
+        for number in range(1, ROUNDS + 1):
             before = booked(server)
             use(gateway, customer)
             eventually(partial(_has_booked, server, before + (COMPLETE + BROKEN) / ROUNDS), "usage in the ledger")
+            # Seen before the next round begins: a series that appears with its last value never grows.
+            eventually(partial(_has_refused, server, number), "refusals on the gateway's own page")
         eventually(lambda: server.value("sum(rate(poindexter_refusals_total[5m]))") > 0, "growing series")
         eventually(lambda: all(server.query(name) for name in recorded()), "results of recording rules")
         yield server
@@ -94,6 +96,10 @@ def booked(server: Prometheus) -> float:
 
 def _has_booked(server: Prometheus, events: float) -> bool:
     return booked(server) == events
+
+
+def _has_refused(server: Prometheus, requests: int) -> bool:
+    return server.value('sum(poindexter_refusals_total{code="model_not_found"})') == requests
 
 
 @pytest.mark.parametrize("expression", expressions(), ids=lambda expression: expression.place)
