@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from core.redis_address import RedisAddress
 from core.settings import Secret
 
 __all__ = ["connect_postgres", "connect_redis", "open_pool"]
@@ -42,10 +43,17 @@ def connect_redis(url: Secret, *, reply_seconds: float = 5.0) -> Redis:
     """A client whose waits are bounded. `reply_seconds` must exceed the BLOCK time of a blocking read.
 
     A broken connection is tried once more, at once: after a restart of Redis every pooled one is stale. All of our
-    commands may be executed twice (the scripts say why). Time-outs are never tried again.
+    commands may be executed twice (the scripts say why). Time-outs are never tried again. Raises ValueError as
+    RedisAddress.parse does.
     """
-    return Redis.from_url(
-        url.reveal(),
+    address = RedisAddress.parse(url.reveal())
+    return Redis(
+        host=address.host,
+        port=address.port,
+        db=address.database,
+        username=address.username or None,
+        password=address.password or None,
+        ssl=address.tls,
         socket_timeout=reply_seconds,
         socket_connect_timeout=CONNECT_SECONDS,
         retry=Retry(NoBackoff(), 1, supported_errors=(redis.exceptions.ConnectionError,)),

@@ -13,14 +13,16 @@ by the event's id.
 
 import asyncio
 import logging
+import re
+import ssl
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import cast
-from urllib.parse import unquote, urlsplit
 
 import hiredis
 
 from core.lua_scripts import LuaScript
+from core.redis_address import RedisAddress
 from core.settings import Secret
 
 __all__ = ["RedisAway", "RedisPipeline", "RedisReplyError"]
@@ -28,6 +30,7 @@ __all__ = ["RedisAway", "RedisPipeline", "RedisReplyError"]
 log = logging.getLogger(__name__)
 
 SKIP_REPLY = b"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$4\r\nSKIP\r\n"
+RUN_ID = re.compile(rb"^run_id:(\w+)\r?$", re.MULTILINE)
 MAX_UNANSWERED = 100_000
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
@@ -54,7 +57,8 @@ class RedisPipeline:
         reply_seconds: float,
         on_change: Callable[[bool], None] = lambda connected: None,
     ) -> None:
-        self._address = _Address(url.reveal())
+        self._address = RedisAddress.parse(url.reveal())
+        self._tls = ssl.create_default_context() if self._address.tls else None
         self._scripts = {script.name: script for script in scripts}
         self._shas = {script.name: script.sha for script in self._scripts.values()}
         self._reply_seconds = reply_seconds
@@ -64,6 +68,11 @@ class RedisPipeline:
     @property
     def connected(self) -> bool:
         return self._connection is not None
+
+    @property
+    def epoch(self) -> str:
+        """The `run_id` of the server that answers now; empty without a connection. A restarted server has another."""
+        return self._connection.run_id if self._connection is not None else ""
 
     def call(self, script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]) -> "asyncio.Future[Reply]":
         """Run a script. Raises RedisAway at once when there is no connection; the future raises it later."""
@@ -110,11 +119,12 @@ class RedisPipeline:
                 lambda: _Connection(loop, self._reply_seconds),
                 self._address.host,
                 self._address.port,
-                ssl=self._address.tls,
+                ssl=self._tls,
             )
             try:
-                for command in self._address.greeting():
+                for command in _greeting(self._address):
                     await connection.send(command)
+                connection.run_id = _run_id(await connection.send(("INFO", "server")))
                 for script in self._scripts.values():
                     await connection.send(("SCRIPT", "LOAD", script.text))
             except BaseException:
@@ -123,23 +133,21 @@ class RedisPipeline:
         return connection
 
 
-class _Address:
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self.tls = parts.scheme == "rediss" or None
-        self.host = parts.hostname or "127.0.0.1"
-        self.port = parts.port or 6379
-        self._user = unquote(parts.username or "")
-        self._password = unquote(parts.password or "")
-        self._database = parts.path.strip("/") or "0"
+def _greeting(address: RedisAddress) -> list[tuple[Argument, ...]]:
+    commands: list[tuple[Argument, ...]] = []
+    if address.password:
+        commands.append(("AUTH", address.username or "default", address.password))
+    commands.append(("CLIENT", "SETNAME", "poindexter-gateway"))
+    commands.append(("SELECT", address.database))
+    return commands
 
-    def greeting(self) -> list[tuple[Argument, ...]]:
-        commands: list[tuple[Argument, ...]] = []
-        if self._password:
-            commands.append(("AUTH", self._user or "default", self._password))
-        commands.append(("CLIENT", "SETNAME", "poindexter-gateway"))
-        commands.append(("SELECT", self._database))
-        return commands
+
+def _run_id(info: Reply) -> str:
+    """The field of `INFO server`, drawn anew whenever a server starts. Raises RedisReplyError when it is not there."""
+    found = RUN_ID.search(info) if isinstance(info, bytes) else None
+    if found is None:
+        raise RedisReplyError("INFO server names no run_id")
+    return found[1].decode()
 
 
 class _Connection(asyncio.Protocol):
@@ -148,6 +156,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, reply_seconds: float) -> None:
         self.lost = asyncio.Event()
         self.reason = ""
+        self.run_id = ""
         self._loop = loop
         self._reply_seconds = reply_seconds
         self._reader = hiredis.Reader()

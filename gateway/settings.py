@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.api_key import Pepper, PepperRing
+from core.redis_address import RedisAddress
 from core.settings import Secret, SettingsError, load, setting
 
 __all__ = ["GatewaySettings"]
@@ -89,6 +90,10 @@ class GatewaySettings:
                     Pepper.parse(pepper.reveal())
             except ValueError as error:
                 found.append(f"{name.upper()} is not valid: {error}")
+        try:
+            RedisAddress.parse(self.redis_url.reveal())
+        except ValueError as error:
+            found.append(f"REDIS_URL is not valid: {error}")
         if self.gateway_on_disconnect not in ("cancel", "drain"):
             found.append("GATEWAY_ON_DISCONNECT is not valid: must be cancel or drain")
         return found

@@ -207,3 +207,31 @@ async def test_replies_of_any_size_come_whole(redis_url: str, size: int) -> None
         replies = await asyncio.gather(*(redis.call("echo", (str(n),), (b"x" * size,)) for n in range(5)))
 
     assert replies == [[str(n).encode(), b"x" * size] for n in range(5)]
+
+
+async def test_a_connection_learns_which_life_of_the_server_it_speaks_to(
+    redis_url: str, valkey_server: ValkeyServer
+) -> None:
+    """S8: a restarted server may have lost what it was told last; its `run_id` tells."""
+    async with valkey(redis_url) as observer, connected(redis_url) as redis:
+        info = await observer.info("server")
+        first = redis.epoch
+        valkey_server.kill()
+        await until(lambda: not redis.connected)
+        between = redis.epoch
+        valkey_server.start()
+        await until(lambda: redis.connected)
+        second = redis.epoch
+
+    assert (first, between) == (info["run_id"], "")
+    assert len(second) == 40
+    assert second != first
+
+
+async def test_a_database_named_in_the_query_is_the_one_that_is_used(redis_url: str) -> None:
+    """B22"""
+    async with connected(redis_url.removesuffix("/0") + "?db=2") as redis, valkey(redis_url) as observer:
+        await redis.call("append", ("list",), ("x",))
+
+        assert await observer.exists("list") == 0
+        await redis.command("FLUSHDB")
