@@ -8,12 +8,12 @@ has never seen.
 """
 
 from datetime import date
-from typing import Any
 
 import asyncpg
 from redis.asyncio import Redis
 
-from core.lua_scripts import load_script
+from core import script_calls
+from core.lua_scripts import Argument, ScriptRunner
 from core.principal import AccountId, KeyId, Principal
 from core.redis_keys import ShardKeys, key_digest
 
@@ -49,7 +49,7 @@ class KeyDirectory:
         self._pool = pool
         self._redis = redis
         self._shard_count = shard_count
-        self._publish = redis.register_script(load_script("publish").text)
+        self._scripts = ScriptRunner(redis)
 
     async def find(self, digests: list[bytes]) -> Principal | None:
         """Whose key has one of these digests, revoked ones included; None for a key that nobody has."""
@@ -82,7 +82,7 @@ class KeyDirectory:
         return revision
 
     async def _write(
-        self, scope: str, row: asyncpg.Record, period: date, *, force: bool, fields: dict[str, Any]
+        self, scope: str, row: asyncpg.Record, period: date, *, force: bool, fields: dict[str, Argument | None]
     ) -> int:
         fields = {
             "status": row["status"],
@@ -92,7 +92,13 @@ class KeyDirectory:
             "cap": row["cap_nano_usd"],
             **fields,
         }
-        arguments: list[Any] = [row["revision"], period.isoformat(), row["charged"], row["version"], int(force)]
-        for name, value in fields.items():
-            arguments += [name, "" if value is None else value]
-        return int(await self._publish(keys=[scope], args=arguments))
+        call = script_calls.publish(
+            scope,
+            revision=row["revision"],
+            period=period.isoformat(),
+            charged=row["charged"],
+            version=row["version"],
+            fields=fields,
+            force=force,
+        )
+        return int(await self._scripts.run(call))

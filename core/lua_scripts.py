@@ -1,13 +1,28 @@
 """
 The Lua scripts in `core/lua`, by name. Each script's header says what it takes, what it returns and why it is one
-script.
+script. `script_calls` has a function for each that says the same in types; `ScriptRunner` runs its calls over redis-py.
 """
 
 import hashlib
 from dataclasses import dataclass
 from importlib import resources
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["LuaScript", "load_script"]
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+__all__ = ["Argument", "Call", "LuaScript", "ScriptRunner", "load_script"]
+
+Argument = bytes | str | int
+
+
+@dataclass(slots=True)  # Not frozen: a request makes three, and freezing them would triple what that costs.
+class Call:
+    """One call of a script. The replies are described in the scripts' headers."""
+
+    script: str
+    keys: tuple[str, ...]
+    arguments: tuple[Argument, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +38,17 @@ class LuaScript:
 
 def load_script(name: str) -> LuaScript:
     return LuaScript(name, resources.files("core").joinpath("lua", f"{name}.lua").read_text())
+
+
+class ScriptRunner:
+    """Loads a script when the server does not know it. Raises what redis-py raises."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+        self._scripts: dict[str, Any] = {}
+
+    async def run(self, call: Call) -> Any:
+        script = self._scripts.get(call.script)
+        if script is None:
+            script = self._scripts[call.script] = self._redis.register_script(load_script(call.script).text)
+        return await script(keys=call.keys, args=call.arguments)

@@ -30,7 +30,7 @@ from uuid import UUID
 
 from core.principal import AccountId, KeyId
 
-__all__ = ["CONSUMER_GROUP", "ShardKeys", "key_digest", "shards"]
+__all__ = ["CONSUMER_GROUP", "ReservationKeys", "ShardKeys", "key_digest", "shards"]
 
 CONSUMER_GROUP = "metering"
 
@@ -84,6 +84,30 @@ class ShardKeys:
 
     def reservation(self, event_id: UUID) -> str:
         return f"{self.reservations}{event_id}"
+
+    def reserved(self, account: str, key: str, event_id: str) -> "ReservationKeys":
+        """`account` and `key` are the names of the scopes that it was taken from."""
+        return ReservationKeys(
+            event_id, account, key, f"{self.tag}:reservation:{event_id}", f"{self.tag}:leases", self.tag + USAGE
+        )
+
+
+# Not frozen: a request makes one, and freezing it would triple what that costs.
+@dataclass(slots=True)
+class ReservationKeys:
+    """All keys that the life of one reservation touches, and its name in `leases`: the event's id."""
+
+    event_id: str
+    account: str
+    key: str
+    reservation: str
+    leases: str
+    stream: str
+
+    @classmethod
+    def of(cls, account_id: AccountId, key_id: KeyId, event_id: UUID, shard_count: int) -> "ReservationKeys":
+        shard = ShardKeys.of(account_id, shard_count)
+        return shard.reserved(shard.account(account_id), shard.key(key_id), str(event_id))
 
 
 def shards(shard_count: int) -> list[ShardKeys]:

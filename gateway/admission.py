@@ -16,11 +16,12 @@ from uuid import UUID
 import asyncpg
 import redis.exceptions
 
+from core import script_calls
 from core.billing_period import billing_period
 from core.key_directory import KeyDirectory
 from core.models_file import Model
 from core.principal import Principal
-from core.redis_keys import ShardKeys
+from core.redis_keys import ReservationKeys
 from gateway import metrics
 from gateway.chat_request import ChatRequest
 from gateway.demand import Demand
@@ -63,7 +64,8 @@ class Admission:
 
         `event_id` and `now_ms` (since 1970) become those of the usage event.
         """
-        draft = _Draft(principal, chat, model, ShardKeys.of(principal.account_id, self._shard_count), event_id, now_ms)
+        keys = ReservationKeys.of(principal.account_id, principal.key_id, event_id, self._shard_count)
+        draft = _Draft(principal, chat, model, keys, event_id, now_ms)
         try:
             reply = await self._ask(draft)
             if reply[0] == b"cold":  # A new or emptied Redis has never heard of the account.
@@ -79,27 +81,20 @@ class Admission:
         return draft.reservation(self._settlement, granted, cost, Limits(*left))
 
     async def _ask(self, draft: "_Draft") -> Any:
-        keys, demand = draft.keys, draft.demand
+        demand = draft.demand
         return await self._pipeline.call(
-            "admit",
-            (
-                keys.account(draft.principal.account_id),
-                keys.key(draft.principal.key_id),
-                keys.reservation(draft.event_id),
-                keys.leases,
-            ),
-            (
-                str(draft.event_id),
-                draft.period.isoformat(),
-                draft.model.name,
-                self._lease_ms,
-                demand.input_tokens,
-                demand.input_cost,
-                demand.output_tokens,
-                demand.fewest_output_tokens,
-                demand.output_cost,
-                demand.choices,
-            ),
+            script_calls.admit(
+                draft.keys,
+                period=draft.period.isoformat(),
+                model=draft.model.name,
+                lease_ms=self._lease_ms,
+                input_tokens=demand.input_tokens,
+                input_cost=demand.input_cost,
+                output_tokens=demand.output_tokens,
+                fewest_output_tokens=demand.fewest_output_tokens,
+                output_cost=demand.output_cost,
+                choices=demand.choices,
+            )
         )
 
     async def _publish(self, draft: "_Draft") -> None:
@@ -124,7 +119,7 @@ class _Draft:
     """A request on its way to a reservation."""
 
     def __init__(
-        self, principal: Principal, chat: ChatRequest, model: Model, keys: ShardKeys, event_id: UUID, now_ms: int
+        self, principal: Principal, chat: ChatRequest, model: Model, keys: ReservationKeys, event_id: UUID, now_ms: int
     ) -> None:
         self.principal = principal
         self.chat = chat

@@ -21,7 +21,7 @@ from typing import cast
 
 import hiredis
 
-from core.lua_scripts import LuaScript
+from core.lua_scripts import Argument, Call, LuaScript
 from core.redis_address import RedisAddress
 from core.settings import Secret
 
@@ -35,7 +35,6 @@ MAX_UNANSWERED = 100_000
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
 Reply = bytes | int | list["Reply"] | None
-Argument = bytes | str | int
 
 
 class RedisAway(Exception):
@@ -74,9 +73,9 @@ class RedisPipeline:
         """The `run_id` of the server that answers now; empty without a connection. A restarted server has another."""
         return self._connection.run_id if self._connection is not None else ""
 
-    def call(self, script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]) -> "asyncio.Future[Reply]":
+    def call(self, call: Call) -> "asyncio.Future[Reply]":
         """Run a script. Raises RedisAway at once when there is no connection; the future raises it later."""
-        return self.command("EVALSHA", self._shas[script], len(keys), *keys, *arguments)
+        return self.command("EVALSHA", self._shas[call.script], len(call.keys), *call.keys, *call.arguments)
 
     def command(self, *parts: Argument) -> "asyncio.Future[Reply]":
         connection = self._connection
@@ -84,11 +83,11 @@ class RedisPipeline:
             raise RedisAway("not connected")
         return connection.send(parts)
 
-    def post(self, script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]) -> None:
+    def post(self, call: Call) -> None:
         """Run a script whose reply nobody needs: Redis sends none. Raises RedisAway when there is no connection."""
         if self._connection is None:
             raise RedisAway("not connected")
-        self._connection.post(("EVALSHA", self._shas[script], len(keys), *keys, *arguments))
+        self._connection.post(("EVALSHA", self._shas[call.script], len(call.keys), *call.keys, *call.arguments))
 
     async def run(self) -> None:
         """Keep a connection open until cancelled."""

@@ -9,12 +9,12 @@ from uuid import UUID
 
 from core.models_file import Model, Target
 from core.principal import Principal
-from core.redis_keys import ShardKeys
+from core.redis_keys import ReservationKeys
 from core.token_usage import TokenUsage
 from core.usage_event import Outcome, UsageEvent
 from gateway.exchange import ClientGone
 from gateway.limit_headers import Limits
-from gateway.settlement import Settlement, Terms
+from gateway.settlement import Settlement
 from gateway.translators.translator import StreamTranslator
 
 __all__ = ["AlreadyEnded", "Ending", "Reservation"]
@@ -55,7 +55,7 @@ class Reservation:
         principal: Principal,
         model: Model,
         stream: bool,
-        keys: ShardKeys,
+        keys: ReservationKeys,
         cost: int,
         likely_input: int,
         granted_output: int,
@@ -82,15 +82,7 @@ class Reservation:
         self._period = period
         self._stream = stream
         self._ended = False
-        self.terms = Terms(
-            event_id=str(event_id),
-            period=period.isoformat(),
-            account=keys.account(principal.account_id),
-            key=keys.key(principal.key_id),
-            reservation=keys.reservation(event_id),
-            leases=keys.leases,
-            stream=keys.usage_stream,
-        )
+        self.keys = keys
 
     @property
     def ended(self) -> bool:
@@ -104,17 +96,17 @@ class Reservation:
         self.attempt += 1
         self.target = target
         if self.attempt == 1:
-            await self._settlement.dispatch(self.terms, self.estimate())
+            await self._settlement.dispatch(self.keys, self.estimate())
 
     def renew(self) -> None:
         """Prolong the lease; the estimate grows with what has been delivered."""
         if self.attempt and not self._ended:
-            self._settlement.renew(self.terms, self.estimate())
+            self._settlement.renew(self.keys, self.estimate())
 
     def put_down(self) -> None:
         """Redis has gone: what this request owes goes to the disk, without waiting for it."""
         if self.attempt and not self._ended:
-            self._settlement.intend(self.terms, self.estimate())
+            self._settlement.intend(self.keys, self.estimate())
 
     def settle(self, ending: Ending) -> Awaitable[None]:
         """End with usage. The ending is on its way when this returns; await the result all the same.
@@ -123,12 +115,12 @@ class Reservation:
         """
         self._end()
         self.settled = self._event(ending)
-        return self._settlement.settle(self.terms, self.settled, self.principal, self._offline_cost)
+        return self._settlement.settle(self.keys, self.settled, self.principal, self._offline_cost)
 
     def release(self) -> Awaitable[None]:
         """End without usage: nothing was sent, or the upstream failed and reported nothing."""
         self._end()
-        return self._settlement.release(self.terms, self.principal, self._offline_cost)
+        return self._settlement.release(self.keys, self.principal, self._offline_cost)
 
     def ended_on_error(self) -> "_EndedOnError":
         """`async with`: an error inside releases; a client that hangs up after the dispatch pays for its input."""

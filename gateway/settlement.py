@@ -10,35 +10,21 @@ in the ledger, because the event's id is the same.
 import asyncio
 import logging
 from collections.abc import Awaitable
-from dataclasses import dataclass
 
+from core import script_calls
+from core.lua_scripts import Call
 from core.principal import Principal
+from core.redis_keys import ReservationKeys
 from core.token_usage import CLASSES
 from core.usage_event import UsageEvent
 from gateway import metrics
 from gateway.exposure import Exposure
-from gateway.redis_pipeline import Argument, RedisAway, RedisPipeline, RedisReplyError, Reply
+from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError, Reply
 from gateway.spool import Spool
 
-__all__ = ["Settlement", "Terms"]
+__all__ = ["Settlement"]
 
 log = logging.getLogger(__name__)
-
-ALWAYS = "0"
-"""Not the sweeper: end the reservation whether its lease has run out or not."""
-
-
-@dataclass(slots=True, kw_only=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
-class Terms:
-    """A reservation as the scripts know it: its id, its period and the keys it lives under."""
-
-    event_id: str
-    period: str
-    account: str
-    key: str
-    reservation: str
-    leases: str
-    stream: str
 
 
 class Settlement:
@@ -48,77 +34,67 @@ class Settlement:
         self._exposure = exposure
         self._lease_ms = lease_ms
 
-    async def dispatch(self, terms: Terms, estimate: UsageEvent) -> None:
+    async def dispatch(self, keys: ReservationKeys, estimate: UsageEvent) -> None:
         """Leave an estimate with the reservation, for the case that this process dies before it ends.
 
         When this returns the estimate has left this process, or is on the disk while Redis is away: the request may be
         sent. Nobody waits for Redis to answer. Raises SpoolFailed when neither takes it.
         """
         try:
-            self._pipeline.post("dispatch", (terms.reservation,), (estimate.encode(),))
+            self._pipeline.post(script_calls.dispatch(keys, event=estimate.encode()))
         except RedisAway:
-            await self.intend(terms, estimate)
+            await self.intend(keys, estimate)
         else:
             await asyncio.sleep(0)  # The pipeline writes at the end of the loop's turn.
 
-    def intend(self, terms: Terms, estimate: UsageEvent) -> Awaitable[None]:
+    def intend(self, keys: ReservationKeys, estimate: UsageEvent) -> Awaitable[None]:
         """Put down on the disk what a request that is under way owes."""
-        return self._spool.put_intent("settle", *_settle_call(terms, estimate))
+        call = script_calls.settle_event(keys, estimate)
+        return self._spool.put_intent(call.script, call.keys, call.arguments)
 
-    def renew(self, terms: Terms, estimate: UsageEvent) -> None:
+    def renew(self, keys: ReservationKeys, estimate: UsageEvent) -> None:
         """Prolong the lease and note what has been delivered so far."""
         try:
-            self._pipeline.post(
-                "renew", (terms.reservation, terms.leases), (terms.event_id, self._lease_ms, estimate.encode())
-            )
+            self._pipeline.post(script_calls.renew(keys, lease_ms=self._lease_ms, event=estimate.encode()))
         except RedisAway:
             return
 
     def settle(
-        self, terms: Terms, event: UsageEvent, principal: Principal, offline_cost: int | None
+        self, keys: ReservationKeys, event: UsageEvent, principal: Principal, offline_cost: int | None
     ) -> Awaitable[None]:
         """`offline_cost` is what the exposure holds for a request that was admitted while Redis was away."""
         _count(event)
         if offline_cost is not None:
             self._exposure.correct(principal, offline_cost, event.cost)
-        return self._end("settle", *_settle_call(terms, event))
+        return self._end(keys, script_calls.settle_event(keys, event))
 
-    def release(self, terms: Terms, principal: Principal, offline_cost: int | None) -> Awaitable[None]:
+    def release(self, keys: ReservationKeys, principal: Principal, offline_cost: int | None) -> Awaitable[None]:
         metrics.SETTLEMENTS.labels("released").inc()
         if offline_cost is not None:
             self._exposure.correct(principal, offline_cost, 0)
-        keys = (terms.account, terms.key, terms.reservation, terms.leases)
-        return self._end("release", keys, (terms.event_id, ALWAYS))
+        return self._end(keys, script_calls.release(keys))
 
-    def _end(self, script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]) -> Awaitable[None]:
-        self._spool.ended(str(arguments[0]))
+    def _end(self, keys: ReservationKeys, call: Call) -> Awaitable[None]:
+        self._spool.ended(keys.event_id)
         try:
-            reply = self._pipeline.call(script, keys, arguments)
+            reply = self._pipeline.call(call)
         except RedisAway:
-            return self._spool.put(script, keys, arguments)
-        return self._await(reply, script, keys, arguments)
+            return self._spool.put(call.script, call.keys, call.arguments)
+        return self._await(reply, call)
 
-    async def _await(
-        self, reply: "asyncio.Future[Reply]", script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]
-    ) -> None:
+    async def _await(self, reply: "asyncio.Future[Reply]", call: Call) -> None:
         try:
             _count_waived(await reply)
         except RedisAway:
-            await self._spool.put(script, keys, arguments)
+            await self._spool.put(call.script, call.keys, call.arguments)
         except RedisReplyError as error:
             # Out of memory, a read-only replica: the ending waits in the spool until somebody has mended it.
-            log.warning("redis refused an ending", extra={"script": script, "error": str(error)})
-            await self._spool.put(script, keys, arguments)
+            log.warning("redis refused an ending", extra={"script": call.script, "error": str(error)})
+            await self._spool.put(call.script, call.keys, call.arguments)
         except asyncio.CancelledError:
             # The command is out, its answer unknown. Put down without waiting: the spool writes it in any case.
-            self._spool.put(script, keys, arguments)
+            self._spool.put(call.script, call.keys, call.arguments)
             raise
-
-
-def _settle_call(terms: Terms, event: UsageEvent) -> tuple[tuple[str, ...], tuple[Argument, ...]]:
-    """Keys and arguments of the script `settle`."""
-    keys = (terms.account, terms.key, terms.reservation, terms.leases, terms.stream)
-    return keys, (terms.event_id, terms.period, event.cost, event.usage.total, event.encode(), ALWAYS)
 
 
 def _count(event: UsageEvent) -> None:

@@ -15,8 +15,9 @@ import logging
 from collections import deque
 from pathlib import Path
 
+from core.lua_scripts import Argument, Call
 from gateway import metrics
-from gateway.redis_pipeline import Argument, RedisAway, RedisPipeline, RedisReplyError
+from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
 from gateway.spool_file import Record, SpoolFile, adopt_files, create_file
 
 __all__ = ["Spool", "SpoolFailed"]
@@ -175,7 +176,7 @@ class Spool:
     async def _send(self, records: list[Record]) -> None:
         for start in range(0, len(records), REPLAY_BATCH):
             calls = [
-                self._pipeline.call(record.script, record.keys, record.arguments)
+                self._pipeline.call(Call(record.script, record.keys, record.arguments))
                 for record in records[start : start + REPLAY_BATCH]
             ]
             for result in await asyncio.gather(*calls, return_exceptions=True):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import orjson
 
-from gateway.redis_pipeline import Argument
+from core.lua_scripts import Argument
 
 __all__ = ["Record", "SpoolFile", "adopt_files", "create_file"]
 

@@ -25,11 +25,12 @@ from uuid import UUID
 import asyncpg
 from redis.asyncio import Redis
 
+from core import script_calls
 from core.connections import connect_postgres, connect_redis
 from core.lua_scripts import load_script
 from core.migrations import migrate
 from core.principal import AccountId, KeyId
-from core.redis_keys import ShardKeys, shards
+from core.redis_keys import ReservationKeys, shards
 from core.settings import Secret
 from core.token_usage import TokenUsage
 from core.usage_event import Outcome, UsageEvent
@@ -182,11 +183,9 @@ async def _settle(redis: Redis, events: Iterator[UsageEvent]) -> None:
     sha = await redis.script_load(load_script("settle").text)
     pipeline = redis.pipeline(transaction=False)
     for event in events:
-        shard = ShardKeys.of(event.account_id, SHARDS)
-        scopes = shard.account(event.account_id), shard.key(event.key_id)
-        keys = *scopes, shard.reservation(event.event_id), shard.leases, shard.usage_stream
-        charge = str(event.event_id), event.period.isoformat(), event.cost, event.usage.total, event.encode(), "0"
-        pipeline.evalsha(sha, len(keys), *keys, *charge)
+        keys = ReservationKeys.of(event.account_id, event.key_id, event.event_id, SHARDS)
+        call = script_calls.settle_event(keys, event)
+        pipeline.evalsha(sha, len(call.keys), *call.keys, *call.arguments)
         if len(pipeline) >= SETTLEMENTS_PER_PIPELINE:
             await pipeline.execute()
     await pipeline.execute()

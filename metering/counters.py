@@ -10,13 +10,13 @@ The counters in Redis against what they are a cache of.
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import asyncpg
 from redis.asyncio import Redis
 
+from core import script_calls
 from core.billing_period import billing_period
-from core.lua_scripts import load_script
+from core.lua_scripts import ScriptRunner
 from core.principal import AccountId
 from metering.errors import StreamTooLong
 from metering.published import Published
@@ -43,7 +43,7 @@ class Counters:
         self._now = now
         self._longest_stream = longest_stream
         self._published = Published(pool, redis, shard_count=shard_count)
-        self._rebuild = redis.register_script(load_script("rebuild").text)
+        self._scripts = ScriptRunner(redis)
 
     async def check(self, accounts: Sequence[AccountId] | None = None) -> list[CounterDifference]:
         """What differs, for some accounts or for all. Right under load as well."""
@@ -61,10 +61,14 @@ class Counters:
         oldest = self._periods()[-1].isoformat()
         differences = []
         for shard, part in in_parts(await self._published.scopes(accounts), lambda scope: scope):
-            head: list[Any] = [int(write), shard.reservations, self._longest_stream, oldest]
-            answer = await self._rebuild(
-                keys=[shard.usage_stream, shard.leases, *(scope.name for scope in part)],
-                args=[*head, *(scope.identity for scope in part)],
+            answer = await self._scripts.run(
+                script_calls.rebuild(
+                    shard,
+                    {scope.name: scope.identity for scope in part},
+                    write=write,
+                    longest_stream=self._longest_stream,
+                    oldest_period=oldest,
+                )
             )
             if answer[0] == b"too long":
                 raise StreamTooLong(shard.usage_stream, answer[1], self._longest_stream)

@@ -13,7 +13,8 @@ import asyncpg
 import orjson
 from redis.asyncio import Redis
 
-from core.lua_scripts import load_script
+from core import script_calls
+from core.lua_scripts import ScriptRunner
 from core.redis_keys import ShardKeys
 from core.usage_event import MalformedEvent
 from metering.entries import Entry, usage_row
@@ -47,7 +48,7 @@ class DeadLetters:
     def __init__(self, pool: asyncpg.Pool, redis: Redis) -> None:
         self._pool = pool
         self._redis = redis
-        self._replay = redis.register_script(load_script("replay").text)
+        self._scripts = ScriptRunner(redis)
 
     async def waiting(self) -> int:
         return int(await self._pool.fetchval(WAITING))
@@ -74,16 +75,20 @@ class DeadLetters:
 
     async def _put_back(self, letter: ParkedEntry) -> None:
         shard = ShardKeys.of_stream(letter.stream)
-        keys, period, charged = [letter.stream], "", 0
         fields = {name.encode(): value for name, value in letter.fields.items()}
         try:
             row = usage_row(Entry(shard, letter.entry_id.encode(), fields))
         except MalformedEvent:
-            row = None
-        if row:
-            keys += [shard.account(row.account_id), shard.key(row.key_id)]
-            period, charged = row.period.isoformat(), row.charged_nano_usd
-        await self._replay(keys=keys, args=[period, charged, *(part for pair in fields.items() for part in pair)])
+            call = script_calls.replay(letter.stream, fields)
+        else:
+            call = script_calls.replay(
+                letter.stream,
+                fields,
+                scopes=(shard.account(row.account_id), shard.key(row.key_id)),
+                period=row.period.isoformat(),
+                charged=row.charged_nano_usd,
+            )
+        await self._scripts.run(call)
 
 
 def _parked(row: asyncpg.Record) -> ParkedEntry:

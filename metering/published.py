@@ -13,13 +13,14 @@ from datetime import date
 from typing import Any
 
 import asyncpg
-import orjson
 from redis.asyncio import Redis
 
+from core import script_calls
 from core.key_directory import KeyDirectory
-from core.lua_scripts import load_script
+from core.lua_scripts import ScriptRunner
 from core.principal import AccountId
-from core.redis_keys import CONSUMER_GROUP, ShardKeys
+from core.redis_keys import ShardKeys
+from core.script_calls import LedgerTotal
 from metering.ledger import WHOLE_ACCOUNT
 from metering.scopes import CounterDifference, Scope, in_parts
 
@@ -57,7 +58,7 @@ class Published:
         self._redis = redis
         self._shard_count = shard_count
         self._directory = KeyDirectory(pool, redis, shard_count=shard_count)
-        self._confirm = redis.register_script(load_script("confirm").text)
+        self._scripts = ScriptRunner(redis)
 
     async def scopes(self, accounts: Sequence[AccountId] | None) -> list[Scope]:
         return [self._scope(account, key) for account, key, _ in await self._pool.fetch(SCOPES, accounts)]
@@ -123,12 +124,11 @@ class Published:
     async def _raise_totals(self, behind: Iterable[Place], ledger: Held) -> None:
         """Hundreds at once: after the loss of a Redis these are all accounts, and their caps wait for it."""
         for shard, part in in_parts(behind, lambda place: place[0]):
-            names = {name: number for number, name in enumerate({scope.name: None for scope, _ in part}, 1)}
             totals = [
-                (names[scope.name], period, str(ledger[scope, period].value), ledger[scope, period].version)
+                LedgerTotal(scope.name, str(period), ledger[scope, period].value, ledger[scope, period].version)
                 for scope, period in part
             ]
-            await self._confirm(keys=[shard.usage_stream, *names], args=[CONSUMER_GROUP, "[]", orjson.dumps(totals)])
+            await self._scripts.run(script_calls.confirm(shard.usage_stream, (), totals))
 
     async def _publish(self, scope: Scope, period: date, *, force: bool) -> None:
         if scope.key_id == WHOLE_ACCOUNT:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import orjson
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from core.lua_scripts import load_script
+from core import script_calls
+from core.lua_scripts import Call, ScriptRunner
 from core.redis_keys import CONSUMER_GROUP, ShardKeys
+from core.script_calls import ConfirmedEntry, LedgerTotal
 from metering.entries import Entry, UsageRow
 from metering.ledger import WHOLE_ACCOUNT, PeriodTotal
 from metering.metrics import DELETED_PENDING
@@ -52,7 +53,7 @@ class UsageStreams:
         self._redis = redis
         self._shards = {shard.usage_stream: shard for shard in shards}
         self._consumer = consumer
-        self._confirm = redis.register_script(load_script("confirm").text)
+        self._scripts = ScriptRunner(redis)
 
     @property
     def count(self) -> int:
@@ -95,7 +96,7 @@ class UsageStreams:
         """Acknowledge and delete the entries and set the totals of their accounts and keys: one script call for each
         few hundred entries. May be repeated, whole or in part."""
         for call in confirm_calls(settled, totals):
-            await self._confirm(keys=call.keys, args=call.arguments)
+            await self._scripts.run(call.call)
 
     async def leave(self) -> None:
         """Remove this consumer from groups in which nothing of it is pending."""
@@ -120,28 +121,27 @@ class UsageStreams:
 
 
 class ConfirmCall:
-    """The keys and arguments of one call of `confirm.lua`."""
+    """What one call of `confirm.lua` settles: entries of one shard, and totals of its scopes."""
 
     def __init__(self, shard: ShardKeys) -> None:
         self._shard = shard
-        self._scopes: dict[str, int] = {}
-        self._entries: list[tuple[Any, ...]] = []
-        self._totals: list[tuple[Any, ...]] = []
+        self._entries: list[ConfirmedEntry] = []
+        self._totals: list[LedgerTotal] = []
 
     def add_entry(self, item: Settled) -> None:
-        row = item.row
+        row, entry_id = item.row, item.entry.entry_id.decode()
         if row is None:
-            self._entries.append((item.entry.entry_id.decode(), 0, "", 0, 0))
+            self._entries.append(ConfirmedEntry(entry_id))
             return
-        account, key = self._scope(self._shard.account(row.account_id)), self._scope(self._shard.key(row.key_id))
-        self._entries.append((item.entry.entry_id.decode(), row.charged_nano_usd, row.period, account, key))
+        account, key = self._shard.account(row.account_id), self._shard.key(row.key_id)
+        self._entries.append(ConfirmedEntry(entry_id, row.charged_nano_usd, row.period.isoformat(), account, key))
 
     def add_totals(self, totals: Iterable[PeriodTotal]) -> None:
         for total in totals:
             name = self._shard.account(total.account_id)
             if total.key_id != WHOLE_ACCOUNT:
                 name = self._shard.key(total.key_id)
-            self._totals.append((self._scope(name), total.period, str(total.charged), total.version))
+            self._totals.append(LedgerTotal(name, total.period.isoformat(), total.charged, total.version))
 
     @property
     def size(self) -> int:
@@ -149,15 +149,8 @@ class ConfirmCall:
         return len(self._entries)
 
     @property
-    def keys(self) -> list[str]:
-        return [self._shard.usage_stream, *self._scopes]
-
-    @property
-    def arguments(self) -> list[Any]:
-        return [CONSUMER_GROUP, orjson.dumps(self._entries), orjson.dumps(self._totals)]
-
-    def _scope(self, name: str) -> int:
-        return self._scopes.setdefault(name, len(self._scopes) + 1)
+    def call(self) -> Call:
+        return script_calls.confirm(self._shard.usage_stream, self._entries, self._totals)
 
 
 def confirm_calls(settled: Iterable[Settled], totals: Iterable[PeriodTotal]) -> Iterator[ConfirmCall]:

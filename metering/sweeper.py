@@ -12,8 +12,9 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from core import script_calls
 from core.failpoints import Failpoints
-from core.lua_scripts import load_script
+from core.lua_scripts import ScriptRunner
 from core.redis_keys import ShardKeys
 from core.usage_event import MalformedEvent, UsageEvent
 from metering.metrics import SWEEPS
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 
 MOST_PER_ROUND = 200
 """Of each shard."""
-ONLY_IF_EXPIRED = "1"
 
 
 class Sweeper:
@@ -34,8 +34,7 @@ class Sweeper:
         self._redis = redis
         self._shards = shards
         self._failpoints = failpoints
-        self._settle = redis.register_script(load_script("settle").text)
-        self._release = redis.register_script(load_script("release").text)
+        self._scripts = ScriptRunner(redis)
 
     async def round(self) -> bool:
         """End what has expired. True when a shard may hold more."""
@@ -56,13 +55,16 @@ class Sweeper:
         if not stored:
             # Settled between our two reads, or its hash is lost: an id without a reservation reserves nothing.
             return await self._count("orphan", await self._redis.zrem(shard.leases, event_id))
-        keys = [stored[b"account"], stored[b"key"], reservation, shard.leases]
+        keys = shard.reserved(stored[b"account"].decode(), stored[b"key"].decode(), event_id.decode())
         if b"event" not in stored:
-            return await self._count("released", await self._release(keys=keys, args=[event_id, ONLY_IF_EXPIRED]))
-        kind, charge = _charge(stored)
+            released = await self._scripts.run(script_calls.release(keys, only_if_expired=True))
+            return await self._count("released", released)
+        kind, (period, cost, tokens) = _charge(stored)
         self._failpoints.reach("sweeper_before_settle")
-        settled = await self._settle(
-            keys=[*keys, shard.usage_stream], args=[event_id, *charge, stored[b"event"], ONLY_IF_EXPIRED]
+        settled = await self._scripts.run(
+            script_calls.settle(
+                keys, period=period, cost=cost, tokens=tokens, event=stored[b"event"], only_if_expired=True
+            )
         )
         self._failpoints.reach("sweeper_after_settle")
         if settled and kind == "unreadable":

@@ -13,7 +13,8 @@ ONE_USER_FOR_A_REASON = {
 
 
 def _imports(file: Path) -> set[str]:
-    froms = [node.module for node in ast.walk(tree(file)) if isinstance(node, ast.ImportFrom)]
+    origins = [node for node in ast.walk(tree(file)) if isinstance(node, ast.ImportFrom)]
+    froms = [name for one in origins for name in (one.module, *(f"{one.module}.{alias.name}" for alias in one.names))]
     plain = [alias.name for node in ast.walk(tree(file)) if isinstance(node, ast.Import) for alias in node.names]
     return {module for module in [*froms, *plain] if module}
 

@@ -9,8 +9,10 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
+from core import script_calls
 from core.connections import connect_redis, open_pool
 from core.key_directory import KeyDirectory
+from core.lua_scripts import ScriptRunner
 from core.principal import AccountId, KeyId, Principal
 from core.redis_keys import ShardKeys, key_digest
 from core.settings import Secret
@@ -153,8 +155,16 @@ async def test_a_slow_publisher_never_brings_a_revoked_key_back(
 
         for number in order:  # What each publisher had read, written in any order.
             revision, status, cap = rows[number]
-            arguments = [revision, PERIOD.isoformat(), 0, 0, 0, "status", status, "cap", "" if cap is None else cap]
-            await here.directory._publish(keys=[here.key_scope], args=arguments)
+            await ScriptRunner(here.redis).run(
+                script_calls.publish(
+                    here.key_scope,
+                    revision=revision,
+                    period=PERIOD.isoformat(),
+                    charged=0,
+                    version=0,
+                    fields={"status": status, "cap": cap},
+                )
+            )
 
         scope = await here.scope(here.key_scope)
         assert scope["status"] == "revoked"

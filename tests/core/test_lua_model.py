@@ -16,9 +16,11 @@ from uuid import UUID
 
 import redis
 
-from core.lua_scripts import load_script
+from core import script_calls
+from core.lua_scripts import Call, load_script
 from core.principal import AccountId, KeyId
-from core.redis_keys import CONSUMER_GROUP, shards
+from core.redis_keys import ReservationKeys, shards
+from core.script_calls import ConfirmedEntry, LedgerTotal
 from tests.core.lua_model import MINUTE_MS, Account, Admission, Entry, Limits, Model, Request, Scope
 
 [SHARD] = shards(1)
@@ -99,10 +101,7 @@ class Machine:
         self.redis = client
         self.dice = dice
         self.redis.flushall()
-        self.scripts = {
-            name: client.register_script(load_script(name).text)
-            for name in ("admit", "dispatch", "renew", "settle", "release", "publish", "confirm", "rebuild")
-        }
+        self.scripts: dict[str, Any] = {}
         self.model = Model()
         self.accounts = [Account(Scope("account"), [Scope("key") for _ in range(keys)]) for keys in (2, 1)]
         self.names: dict[Scope, str] = {}
@@ -158,11 +157,20 @@ class Machine:
         before_ms = self._well_before_the_edge()
         expected = self.model.admit(admission, request, before_ms)
 
-        reply = self.scripts["admit"](
-            keys=[*self._scopes(admission), self._reservation(admission), SHARD.leases],
-            args=[event_id, period, request.model, LEASE_MS, request.input_tokens, request.input_cost, request.wanted,
-                  request.fewest, request.output_cost, request.choices],
-        )  # fmt: skip
+        reply = self._run(
+            script_calls.admit(
+                self._keys(admission),
+                period=period,
+                model=request.model,
+                lease_ms=LEASE_MS,
+                input_tokens=request.input_tokens,
+                input_cost=request.input_cost,
+                output_tokens=request.wanted,
+                fewest_output_tokens=request.fewest,
+                output_cost=request.output_cost,
+                choices=request.choices,
+            )
+        )
 
         after_ms = self._now_ms()
         if after_ms // MINUTE_MS != before_ms // MINUTE_MS:
@@ -199,9 +207,16 @@ class Machine:
         before = [self.model.room(scope, admission.period) for scope in admission.scopes]
         expected = self.model.settle(admission, cost, tokens, only_if_expired=sweeper)
 
-        reply = self.scripts["settle"](
-            keys=[*self._scopes(admission), self._reservation(admission), SHARD.leases, SHARD.usage_stream],
-            args=[admission.event_id, admission.period, cost, tokens, self._event(admission), int(sweeper)],
+        event = self._event(admission).encode()
+        reply = self._run(
+            script_calls.settle(
+                self._keys(admission),
+                period=admission.period,
+                cost=cost,
+                tokens=tokens,
+                event=event,
+                only_if_expired=sweeper,
+            )
         )
 
         assert reply == expected
@@ -219,10 +234,7 @@ class Machine:
         admission, sweeper = self._one(), self.dice.chance(50)
         expected = self.model.release(admission, only_if_expired=sweeper)
 
-        reply = self.scripts["release"](
-            keys=[*self._scopes(admission), self._reservation(admission), SHARD.leases],
-            args=[admission.event_id, int(sweeper)],
-        )
+        reply = self._run(script_calls.release(self._keys(admission), only_if_expired=sweeper))
 
         assert reply == expected
 
@@ -250,18 +262,13 @@ class Machine:
         if self.dice.chance(60):
             del self.confirmations[position]
         expected = self.model.confirm(entries, totals)
-        scopes = list(self.names)
-        lines = [
-            (self.stream_ids[entry], entry.charged, entry.admission.period,
-             *(scopes.index(scope) + 1 for scope in entry.admission.scopes))
-            for entry in entries
-        ]  # fmt: skip
-        amounts = [(scopes.index(scope) + 1, period, str(total), version) for scope, period, total, version in totals]
+        confirmed = [
+            ConfirmedEntry(self.stream_ids[one], one.charged, one.admission.period, *self._scopes(one.admission))
+            for one in entries
+        ]
+        sums = [LedgerTotal(self.names[scope], period, total, version) for scope, period, total, version in totals]
 
-        reply = self.scripts["confirm"](
-            keys=[SHARD.usage_stream, *self.names.values()],
-            args=[CONSUMER_GROUP, json.dumps(lines), json.dumps(amounts)],
-        )
+        reply = self._run(script_calls.confirm(SHARD.usage_stream, confirmed, sums))
 
         assert reply == expected
 
@@ -316,9 +323,9 @@ class Machine:
         ]
 
     def check_that_a_rebuild_finds_nothing_to_mend(self) -> None:
-        reply: Any = self.scripts["rebuild"](
-            keys=[SHARD.usage_stream, SHARD.leases, *self.names.values()],
-            args=["0", SHARD.reservations, 1000, PERIODS[0], *self.identities.values()],
+        identities = {name: self.identities[scope] for scope, name in self.names.items()}
+        reply = self._run(
+            script_calls.rebuild(SHARD, identities, write=False, longest_stream=1000, oldest_period=PERIODS[0])
         )
         assert reply == [b"compared"]
 
@@ -340,10 +347,17 @@ class Machine:
         expected = self.model.publish(
             scope, limits, revision=revision, period=period, total=total, version=version, force=force
         )
-        fields = [part for pair in _limit_fields(limits).items() for part in pair]
 
-        reply = self.scripts["publish"](
-            keys=[self.names[scope]], args=[revision, period, total, version, int(force), *fields]
+        reply = self._run(
+            script_calls.publish(
+                self.names[scope],
+                revision=revision,
+                period=period,
+                charged=total,
+                version=version,
+                fields=_limit_fields(limits),
+                force=force,
+            )
         )
 
         assert reply == expected
@@ -351,11 +365,11 @@ class Machine:
     def _leave_event(self, script: str, admission: Admission) -> None:
         event = f"{script}-{admission.event_id}"
         expected = self.model.leave_event(admission, event)
-        keys = [self._reservation(admission)]
+        keys, wire = self._keys(admission), event.encode()
         if script == "dispatch":
-            reply = self.scripts[script](keys=keys, args=[event])
+            reply = self._run(script_calls.dispatch(keys, event=wire))
         else:
-            reply = self.scripts[script](keys=[*keys, SHARD.leases], args=[admission.event_id, LEASE_MS, event])
+            reply = self._run(script_calls.renew(keys, lease_ms=LEASE_MS, event=wire))
 
         assert reply == expected
 
@@ -374,8 +388,18 @@ class Machine:
         }
         return {name: str(value) for name, value in (limits | counters).items() if value not in (0, "")}
 
-    def _scopes(self, admission: Admission) -> list[str]:
-        return [self.names[scope] for scope in admission.scopes]
+    def _run(self, call: Call) -> Any:
+        script = self.scripts.get(call.script)
+        if script is None:
+            script = self.scripts[call.script] = self.redis.register_script(load_script(call.script).text)
+        return script(keys=call.keys, args=call.arguments)
+
+    def _keys(self, admission: Admission) -> ReservationKeys:
+        return SHARD.reserved(*self._scopes(admission), admission.event_id)
+
+    def _scopes(self, admission: Admission) -> tuple[str, str]:
+        account, key = admission.scopes
+        return self.names[account], self.names[key]
 
     def _reservation(self, admission: Admission) -> str:
         return SHARD.reservation(UUID(admission.event_id))

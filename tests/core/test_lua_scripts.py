@@ -8,10 +8,11 @@ from uuid import UUID
 import pytest
 from redis.asyncio import Redis
 
-from core.lua_scripts import load_script
+from core import script_calls
+from core.lua_scripts import Argument, ScriptRunner, load_script
 from core.money import NANO_PER_USD
 from core.principal import AccountId, KeyId
-from core.redis_keys import shards
+from core.redis_keys import ReservationKeys, shards
 from tests.services import valkey
 
 [SHARD] = shards(1)
@@ -47,28 +48,43 @@ def test_an_unknown_script_is_an_error() -> None:
         load_script("no_such_script")
 
 
+def keys(number: int) -> ReservationKeys:
+    return SHARD.reserved(ACCOUNT, KEY, str(UUID(int=number)))
+
+
 class Bench:
     """One account with one key, and the scripts by name."""
 
     def __init__(self, client: Redis) -> None:
         self.redis = client
-        self.scripts = {name: client.register_script(load_script(name).text) for name in NAMES}
+        self.scripts = ScriptRunner(client)
 
     async def open(self, **limits: int) -> None:
         for scope in (ACCOUNT, KEY):
-            fields = [part for pair in limits.items() for part in pair] if scope == ACCOUNT else []
-            await self.scripts["publish"](keys=[scope], args=[1, PERIOD, 0, 0, 0, "status", "active", *fields])
+            fields: dict[str, Argument | None] = {"status": "active", **(limits if scope == ACCOUNT else {})}
+            await self.scripts.run(
+                script_calls.publish(scope, revision=1, period=PERIOD, charged=0, version=0, fields=fields)
+            )
 
     async def admit(self, number: int, *, input_cost: int, wanted: int, output_cost: int, fewest: int = 16) -> Any:
-        return await self.scripts["admit"](
-            keys=[ACCOUNT, KEY, SHARD.reservation(UUID(int=number)), SHARD.leases],
-            args=[str(UUID(int=number)), PERIOD, "m", 60_000, 10, input_cost, wanted, fewest, output_cost, 1],
+        return await self.scripts.run(
+            script_calls.admit(
+                keys(number),
+                period=PERIOD,
+                model="m",
+                lease_ms=60_000,
+                input_tokens=10,
+                input_cost=input_cost,
+                output_tokens=wanted,
+                fewest_output_tokens=fewest,
+                output_cost=output_cost,
+                choices=1,
+            )
         )
 
     async def settle(self, number: int, cost: int) -> Any:
-        return await self.scripts["settle"](
-            keys=[ACCOUNT, KEY, SHARD.reservation(UUID(int=number)), SHARD.leases, SHARD.usage_stream],
-            args=[str(UUID(int=number)), PERIOD, cost, 0, b"{}", "0"],
+        return await self.scripts.run(
+            script_calls.settle(keys(number), period=PERIOD, cost=cost, tokens=0, event=b"{}")
         )
 
 

@@ -79,7 +79,7 @@ def test_wrong_counters_are_set_right_and_shown(ledger: Ledger) -> None:
         account, [key] = await bench.create_account()
         one = event(account, key)
         await bench.open_scopes(one)
-        await bench.redis.hset(bench._scopes(one)[0], "reserved", "77")
+        await bench.redis.hset(bench._keys(one).account, "reserved", "77")
         return account
 
     account = ledger.happens(spoil)

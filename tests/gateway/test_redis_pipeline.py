@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from core.lua_scripts import LuaScript
+from core.lua_scripts import Call, LuaScript
 from core.settings import Secret
 from deploy.local.valkey import ValkeyServer
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
@@ -51,7 +51,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_thousand_calls_at_once_get_each_its_own_reply(redis_url: str) -> None:
     async with connected(redis_url) as redis:
-        replies = await asyncio.gather(*(redis.call("echo", (f"k{n}",), (n,)) for n in range(1000)))
+        replies = await asyncio.gather(*(redis.call(Call("echo", (f"k{n}",), (n,))) for n in range(1000)))
 
     assert replies == [[f"k{n}".encode(), str(n).encode()] for n in range(1000)]
 
@@ -69,8 +69,8 @@ async def test_calls_of_one_turn_travel_together_over_one_connection(redis_url: 
 async def test_calls_are_executed_in_the_order_in_which_they_were_made(redis_url: str) -> None:
     async with connected(redis_url) as redis:
         for number in range(300):
-            redis.post("append", ("order",), (number,))
-        await redis.call("append", ("order",), ("last",))
+            redis.post(Call("append", ("order",), (number,)))
+        await redis.call(Call("append", ("order",), ("last",)))
         entries = await redis.command("LRANGE", "order", 0, -1)
 
     assert entries == [str(number).encode() for number in range(300)] + [b"last"]
@@ -79,7 +79,7 @@ async def test_calls_are_executed_in_the_order_in_which_they_were_made(redis_url
 async def test_arguments_arrive_byte_for_byte(redis_url: str) -> None:
     binary = bytes(range(256)) * 40
     async with connected(redis_url) as redis:
-        reply = await redis.call("echo", ("schlüssel",), (binary,))
+        reply = await redis.call(Call("echo", ("schlüssel",), (binary,)))
 
     assert reply == ["schlüssel".encode(), binary]
 
@@ -96,7 +96,7 @@ async def test_a_refused_command_fails_alone(redis_url: str) -> None:
 
 async def test_a_caller_that_leaves_takes_nobodys_reply(redis_url: str) -> None:
     async with connected(redis_url) as redis:
-        calls = [asyncio.ensure_future(redis.call("echo", (f"k{n}",), ("x",))) for n in range(100)]
+        calls = [asyncio.ensure_future(redis.call(Call("echo", (f"k{n}",), ("x",)))) for n in range(100)]
         for call in calls[::3]:
             call.cancel()
         replies = await asyncio.gather(*calls, return_exceptions=True)
@@ -111,9 +111,9 @@ async def test_without_a_connection_a_call_fails_at_once(redis_url: str, valkey_
         began = time.monotonic()
 
         with pytest.raises(RedisAway):
-            await redis.call("echo", ("k",), ("v",))
+            await redis.call(Call("echo", ("k",), ("v",)))
         with pytest.raises(RedisAway):
-            redis.post("echo", ("k",), ("v",))
+            redis.post(Call("echo", ("k",), ("v",)))
 
         assert time.monotonic() - began < 0.05
 
@@ -129,7 +129,7 @@ async def test_a_killed_server_fails_what_waits_and_is_found_again(redis_url: st
         failures = await asyncio.gather(*calls, return_exceptions=True)
         valkey_server.start()
         await until(lambda: redis.connected)
-        reply = await redis.call("echo", ("k",), ("v",))  # The scripts are loaded again.
+        reply = await redis.call(Call("echo", ("k",), ("v",)))  # The scripts are loaded again.
 
     assert {type(failure) for failure in failures} == {RedisAway}
     assert reply == [b"k", b"v"]
@@ -157,7 +157,7 @@ async def test_a_slow_but_steady_server_is_not_taken_for_frozen(redis_url: str) 
     async with connected(redis_url, reply_seconds=0.5) as redis:
         deadline = time.monotonic() + 1.2
         while time.monotonic() < deadline:
-            await asyncio.gather(*(redis.call("echo", ("k",), ("v",)) for _ in range(50)))
+            await asyncio.gather(*(redis.call(Call("echo", ("k",), ("v",))) for _ in range(50)))
 
         assert redis.connected
 
@@ -167,11 +167,11 @@ async def test_replies_to_calls_of_a_lost_connection_reach_nobody(redis_url: str
     async with connected(redis_url) as redis:
         valkey_server.pause()
         with pytest.raises(RedisAway):
-            await redis.call("echo", ("old",), ("old",))
+            await redis.call(Call("echo", ("old",), ("old",)))
         valkey_server.resume()
         await until(lambda: redis.connected)
 
-        replies = await asyncio.gather(*(redis.call("echo", ("new",), (n,)) for n in range(20)))
+        replies = await asyncio.gather(*(redis.call(Call("echo", ("new",), (n,))) for n in range(20)))
 
     assert replies == [[b"new", str(n).encode()] for n in range(20)]
 
@@ -204,7 +204,7 @@ async def test_a_server_that_speaks_nonsense_is_dropped() -> None:
 @pytest.mark.parametrize("size", [1, 1000, 1_000_000])
 async def test_replies_of_any_size_come_whole(redis_url: str, size: int) -> None:
     async with connected(redis_url, reply_seconds=5.0) as redis:
-        replies = await asyncio.gather(*(redis.call("echo", (str(n),), (b"x" * size,)) for n in range(5)))
+        replies = await asyncio.gather(*(redis.call(Call("echo", (str(n),), (b"x" * size,))) for n in range(5)))
 
     assert replies == [[str(n).encode(), b"x" * size] for n in range(5)]
 
@@ -231,7 +231,7 @@ async def test_a_connection_learns_which_life_of_the_server_it_speaks_to(
 async def test_a_database_named_in_the_query_is_the_one_that_is_used(redis_url: str) -> None:
     """B22"""
     async with connected(redis_url.removesuffix("/0") + "?db=2") as redis, valkey(redis_url) as observer:
-        await redis.call("append", ("list",), ("x",))
+        await redis.call(Call("append", ("list",), ("x",)))
 
         assert await observer.exists("list") == 0
         await redis.command("FLUSHDB")

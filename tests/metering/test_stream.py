@@ -1,3 +1,5 @@
+from typing import Any
+
 import orjson
 import pytest
 
@@ -111,7 +113,8 @@ def test_an_account_is_confirmed_in_one_call_where_it_fits(accounts: list[int], 
     calls = list(confirm_calls(settled, totals))
 
     assert [call.size for call in calls] == sizes
-    assert sum(len(orjson.loads(call.arguments[2])) for call in calls) == len(accounts)
+    totals_sent: list[Any] = [call.call.arguments[2] for call in calls]
+    assert sum(len(orjson.loads(part)) for part in totals_sent) == len(accounts)
 
 
 def row(account: int) -> UsageRow:

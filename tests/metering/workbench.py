@@ -8,11 +8,12 @@ from typing import Any
 import asyncpg
 from redis.asyncio import Redis
 
+from core import script_calls
 from core.connections import connect_redis, open_pool
 from core.failpoints import Failpoints
 from core.key_directory import KeyDirectory
-from core.lua_scripts import load_script
-from core.redis_keys import ShardKeys, shards
+from core.lua_scripts import ScriptRunner
+from core.redis_keys import ReservationKeys, ShardKeys, shards
 from core.settings import Secret
 from core.usage_event import UsageEvent
 from metering.consumer import Consumer
@@ -42,8 +43,7 @@ class Workbench:
         self.directory = KeyDirectory(pool, redis, shard_count=SHARDS)
         self.reconciliation = Reconciliation(pool)
         self.sweeper = Sweeper(redis, shards(SHARDS), Failpoints())
-        self._settle = redis.register_script(load_script("settle").text)
-        self._admit = redis.register_script(load_script("admit").text)
+        self._scripts = ScriptRunner(redis)
 
     def streams(self, name: str = "one") -> UsageStreams:
         return UsageStreams(self.redis, shards(SHARDS), consumer=name)
@@ -63,11 +63,7 @@ class Workbench:
 
     async def settle(self, event: UsageEvent) -> None:
         """As the gateway does it at the end of an answer."""
-        shard = ShardKeys.of(event.account_id, SHARDS)
-        await self._settle(
-            keys=[*self._scopes(event), shard.reservation(event.event_id), shard.leases, shard.usage_stream],
-            args=[str(event.event_id), event.period.isoformat(), event.cost, event.usage.total, event.encode(), "0"],
-        )
+        await self._scripts.run(script_calls.settle_event(self._keys(event), event))
 
     async def settle_all(self, events: Iterable[UsageEvent]) -> None:
         for event in events:
@@ -75,15 +71,25 @@ class Workbench:
 
     async def admit(self, event: UsageEvent, *, cost: int, lease_ms: int = 60_000) -> Any:
         """Reserve `cost` nano-dollars for it."""
-        shard = ShardKeys.of(event.account_id, SHARDS)
-        return await self._admit(
-            keys=[*self._scopes(event), shard.reservation(event.event_id), shard.leases],
-            args=[str(event.event_id), event.period.isoformat(), event.model, lease_ms, 10, cost, 1, 1, 0, 1],
+        return await self._scripts.run(
+            script_calls.admit(
+                self._keys(event),
+                period=event.period.isoformat(),
+                model=event.model,
+                lease_ms=lease_ms,
+                input_tokens=10,
+                input_cost=cost,
+                output_tokens=1,
+                fewest_output_tokens=1,
+                output_cost=0,
+                choices=1,
+            )
         )
 
     async def open_scopes(self, event: UsageEvent) -> None:
         """What `publish` writes: without a status a scope is cold."""
-        for scope in self._scopes(event):
+        keys = self._keys(event)
+        for scope in (keys.account, keys.key):
             await self.redis.hset(scope, mapping={"status": "active", "revision": 1})
 
     async def put(self, event: UsageEvent, **fields: Any) -> None:
@@ -142,9 +148,8 @@ class Workbench:
             assert scope.get(f"pending:{period}", "0") == "0"
 
     @staticmethod
-    def _scopes(event: UsageEvent) -> tuple[str, str]:
-        shard = ShardKeys.of(event.account_id, SHARDS)
-        return shard.account(event.account_id), shard.key(event.key_id)
+    def _keys(event: UsageEvent) -> ReservationKeys:
+        return ReservationKeys.of(event.account_id, event.key_id, event.event_id, SHARDS)
 
 
 @asynccontextmanager

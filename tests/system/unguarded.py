@@ -8,8 +8,9 @@ import runpy
 import sys
 from collections.abc import Callable
 
+from core.redis_keys import ReservationKeys
 from core.usage_event import UsageEvent
-from gateway.settlement import Settlement, Terms
+from gateway.settlement import Settlement
 from gateway.spool import Spool
 from gateway.spool_file import Record
 from metering.sweeper import Sweeper
@@ -29,7 +30,7 @@ def without_spool() -> None:
 def without_dispatch_mark() -> None:
     """A reservation does not say that its request was sent."""
 
-    async def nothing(self: Settlement, terms: Terms, estimate: UsageEvent) -> None:
+    async def nothing(self: Settlement, keys: ReservationKeys, estimate: UsageEvent) -> None:
         return None
 
     Settlement.dispatch = nothing  # type: ignore[method-assign]

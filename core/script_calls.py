@@ -1,0 +1,164 @@
+"""
+One function for each script of `core/lua`: typed arguments in, the `Call` to send out. Whoever calls a script, a
+service or a test, builds the call here, so the order of a script's keys and arguments stands in two places: in its
+header and in this file. Pure.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from core.lua_scripts import Argument, Call
+from core.redis_keys import CONSUMER_GROUP, ReservationKeys, ShardKeys
+from core.usage_event import UsageEvent
+
+__all__ = [
+    "ConfirmedEntry",
+    "LedgerTotal",
+    "admit",
+    "confirm",
+    "dispatch",
+    "publish",
+    "rebuild",
+    "release",
+    "renew",
+    "replay",
+    "settle",
+    "settle_event",
+]
+
+
+def admit(
+    keys: ReservationKeys,
+    *,
+    period: str,
+    model: str,
+    lease_ms: int,
+    input_tokens: int,
+    input_cost: int,
+    output_tokens: int,
+    fewest_output_tokens: int,
+    output_cost: int,
+    choices: int,
+) -> Call:
+    return Call(
+        "admit",
+        (keys.account, keys.key, keys.reservation, keys.leases),
+        (
+            keys.event_id,
+            period,
+            model,
+            lease_ms,
+            input_tokens,
+            input_cost,
+            output_tokens,
+            fewest_output_tokens,
+            output_cost,
+            choices,
+        ),
+    )
+
+
+def dispatch(keys: ReservationKeys, *, event: bytes) -> Call:
+    return Call("dispatch", (keys.reservation,), (event,))
+
+
+def renew(keys: ReservationKeys, *, lease_ms: int, event: bytes) -> Call:
+    return Call("renew", (keys.reservation, keys.leases), (keys.event_id, lease_ms, event))
+
+
+def settle_event(keys: ReservationKeys, event: UsageEvent, *, only_if_expired: bool = False) -> Call:
+    return settle(
+        keys,
+        period=event.period.isoformat(),
+        cost=event.cost,
+        tokens=event.usage.total,
+        event=event.encode(),
+        only_if_expired=only_if_expired,
+    )
+
+
+def settle(
+    keys: ReservationKeys, *, period: str, cost: int, tokens: int, event: bytes, only_if_expired: bool = False
+) -> Call:
+    """`only_if_expired`: for the sweeper, which must not end what is still alive."""
+    return Call(
+        "settle",
+        (keys.account, keys.key, keys.reservation, keys.leases, keys.stream),
+        (keys.event_id, period, cost, tokens, event, int(only_if_expired)),
+    )
+
+
+def release(keys: ReservationKeys, *, only_if_expired: bool = False) -> Call:
+    return Call(
+        "release",
+        (keys.account, keys.key, keys.reservation, keys.leases),
+        (keys.event_id, int(only_if_expired)),
+    )
+
+
+def publish(
+    scope: str,
+    *,
+    revision: int,
+    period: str,
+    charged: int,
+    version: int,
+    fields: Mapping[str, Argument | None],
+    force: bool = False,
+) -> Call:
+    """`fields` are the limits; None = no limit. `force`: set the ledger's total even if Redis has a newer one."""
+    limits = [part for name, value in fields.items() for part in (name, "" if value is None else value)]
+    return Call("publish", (scope,), (revision, period, charged, version, int(force), *limits))
+
+
+@dataclass(slots=True)  # Not frozen: the ledger makes one for each event, and freezing it would triple what that costs.
+class ConfirmedEntry:
+    """A stream entry that the ledger has. `account` and `key` are None for one that could not be read."""
+
+    entry_id: str
+    charged: int = 0
+    period: str = ""
+    account: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerTotal:
+    """What the ledger holds of a scope in a period; a smaller version never overwrites a larger one."""
+
+    scope: str
+    period: str
+    charged: int
+    version: int
+
+
+def confirm(stream: str, entries: Sequence[ConfirmedEntry], totals: Sequence[LedgerTotal]) -> Call:
+    numbers: dict[str | None, int] = {None: 0}
+
+    def number(scope: str | None) -> int:
+        return numbers.setdefault(scope, len(numbers))
+
+    lines = [
+        (entry.entry_id, entry.charged, entry.period, number(entry.account), number(entry.key)) for entry in entries
+    ]
+    sums = [(number(total.scope), total.period, str(total.charged), total.version) for total in totals]
+    scopes = [scope for scope in numbers if scope is not None]
+    return Call("confirm", (stream, *scopes), (CONSUMER_GROUP, orjson.dumps(lines), orjson.dumps(sums)))
+
+
+def replay(
+    stream: str, fields: Mapping[bytes, bytes], *, scopes: tuple[str, ...] = (), period: str = "", charged: int = 0
+) -> Call:
+    """`fields` are the entry's. Without scopes its amount is added to nothing: nobody can read whose it is."""
+    return Call("replay", (stream, *scopes), (period, charged, *(part for pair in fields.items() for part in pair)))
+
+
+def rebuild(
+    shard: ShardKeys, scopes: Mapping[str, str], *, write: bool, longest_stream: int, oldest_period: str
+) -> Call:
+    """`scopes`: the name of each with its identity in events, `account <id>` or `key <id>`."""
+    head: tuple[Any, ...] = (int(write), shard.reservations, longest_stream, oldest_period)
+    return Call("rebuild", (shard.usage_stream, shard.leases, *scopes), (*head, *scopes.values()))
