@@ -22,7 +22,8 @@ __all__ = ["KeyDirectory"]
 ACCOUNT = """
     SELECT account.revision, account.status, account.requests_per_minute, account.tokens_per_minute,
            account.concurrent_requests, account.cap_nano_usd,
-           coalesce(spent.charged_nano_usd, 0) AS charged, coalesce(spent.requests, 0) AS version
+           coalesce(spent.charged_nano_usd + spent.parked_nano_usd, 0) AS charged,
+           coalesce(spent.version, 0) AS version
     FROM accounts AS account
     LEFT JOIN usage_periods AS spent ON spent.account_id = account.account_id AND spent.period = $2 AND spent.key_id = 0
     WHERE account.account_id = $1
@@ -32,7 +33,8 @@ KEY = """
     SELECT key.revision, key.status, key.requests_per_minute, key.tokens_per_minute, key.concurrent_requests,
            key.cap_nano_usd, key.account_id, key.digest, key.models,
            floor(extract(epoch FROM key.expires_at) * 1000)::bigint AS expires_at,
-           coalesce(spent.charged_nano_usd, 0) AS charged, coalesce(spent.requests, 0) AS version
+           coalesce(spent.charged_nano_usd + spent.parked_nano_usd, 0) AS charged,
+           coalesce(spent.version, 0) AS version
     FROM api_keys AS key
     LEFT JOIN usage_periods AS spent
         ON spent.account_id = key.account_id AND spent.period = $2 AND spent.key_id = key.key_id

@@ -31,7 +31,7 @@ LARGEST_NUMBER = 2**53 - 1
 """Redis scripts count in doubles."""
 DAY_MILLISECONDS = 86_400_000
 LONGEST_TEXT = 512
-numbers_of = itemgetter("account", "key", "at", "cost", "status", "attempt", "ms", "ttfb")
+numbers_of = itemgetter("account", "key", "at", "cost", "owed", "status", "attempt", "ms", "ttfb")
 texts_of = itemgetter("model", "provider", "target", "upstream_id", "price", "estimated")
 WHOLE, TEXT = {int}, {str}
 is_uuid = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
@@ -44,6 +44,9 @@ class Outcome(StrEnum):
     """The upstream died in the middle of an answer; the delivered part is metered."""
     CUT = "cut"
     """The gateway stopped in the middle of an answer (shutdown, lost lease)."""
+    RELEASED = "released"
+    """No upstream was asked, but the reservation was gone when it was to be given back: nothing used, nothing owed. The
+    event replaces the estimate that the sweeper may have recorded."""
 
 
 class MalformedEvent(ValueError):
@@ -81,6 +84,12 @@ class UsageEvent:
     stream: bool
     latency_ms: int
     first_byte_ms: int
+    owed: int | None = None
+    """What the customer owes for it, in nano-dollars, where that is not the cost."""
+
+    @property
+    def amount_owed(self) -> int:
+        return self.cost if self.owed is None else self.owed
 
     @property
     def day(self) -> date:
@@ -88,6 +97,7 @@ class UsageEvent:
         return self.occurred_at.date()
 
     def encode(self) -> bytes:
+        optional = {} if self.owed is None else {"owed": self.owed}
         return orjson.dumps(
             {
                 "v": VERSION,
@@ -111,6 +121,7 @@ class UsageEvent:
                 "stream": self.stream,
                 "ms": self.latency_ms,
                 "ttfb": self.first_byte_ms,
+                **optional,
             }
         )
 
@@ -139,6 +150,7 @@ class UsageEvent:
             stream=fields["stream"],
             latency_ms=fields["ms"],
             first_byte_ms=fields["ttfb"],
+            owed=None if fields["owed"] == fields["cost"] else fields["owed"],
         )
 
 
@@ -172,6 +184,7 @@ def day_of(milliseconds: int) -> date:
 
 def _check_version_1(fields: dict[str, Any]) -> None:
     tokens, weights = fields["tokens"], fields["weights"]
+    fields.setdefault("owed", fields["cost"])
     if type(tokens) is not list or type(weights) is not list or not len(tokens) == len(weights) == len(CLASSES):
         raise MalformedEvent(f"tokens and weights are not one number for each of the {len(CLASSES)} token classes")
     _require_whole((*numbers_of(fields), *tokens, *weights))

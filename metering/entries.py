@@ -53,6 +53,7 @@ class UsageRow(NamedTuple):
     """An array as Postgres writes it: COPY would spend more time on six small numbers than on all the rest."""
     price_version: str
     cost_nano_usd: int
+    owed_nano_usd: int
     charged_nano_usd: int
     waived_nano_usd: int
     status: int
@@ -112,6 +113,7 @@ def usage_row(entry: Entry) -> UsageRow:
         _array(tuple(event["weights"])),
         event["price"],
         event["cost"],
+        event["owed"],
         int(charged),
         int(waived),
         event["status"],

@@ -34,6 +34,7 @@ MEASURES = (
     "output_tokens",
     "reasoning_tokens",
     "cost_nano_usd",
+    "owed_nano_usd",
     "charged_nano_usd",
     "waived_nano_usd",
 )
@@ -73,16 +74,17 @@ WITH recorded AS (
     GROUP BY account_id, day, key_id, model ORDER BY account_id, day, key_id, model
     ON CONFLICT (account_id, day, key_id, model) DO UPDATE SET {_added("daily")}
 ), periods AS (
-    INSERT INTO usage_periods AS periods (account_id, period, key_id, {", ".join(MEASURES)})
-    SELECT account_id, period, coalesce(key_id, {WHOLE_ACCOUNT}), {_sums(MEASURES)} FROM added
+    INSERT INTO usage_periods AS periods (account_id, period, key_id, version, {", ".join(MEASURES)})
+    SELECT account_id, period, coalesce(key_id, {WHOLE_ACCOUNT}), sum(requests), {_sums(MEASURES)} FROM added
     GROUP BY GROUPING SETS ((account_id, period, key_id), (account_id, period)) ORDER BY 1, 2, 3
-    ON CONFLICT (account_id, period, key_id) DO UPDATE SET {_added("periods")}
+    ON CONFLICT (account_id, period, key_id) DO UPDATE SET
+        version = periods.version + EXCLUDED.version, {_added("periods")}
 )
 SELECT estimated, count(*) AS events, sum(waived_nano_usd)::bigint AS waived FROM recorded GROUP BY estimated
 """  # noqa: S608  # Made of constants.
 
 TOTALS = f"""
-SELECT period, account_id, key_id, charged_nano_usd, requests
+SELECT period, account_id, key_id, charged_nano_usd + parked_nano_usd, version
 FROM usage_periods JOIN (
     SELECT account_id, period, key_id FROM arrived UNION SELECT account_id, period, {WHOLE_ACCOUNT} FROM arrived
 ) AS touched USING (account_id, period, key_id)
@@ -112,9 +114,9 @@ class PeriodTotal:
     account_id: AccountId
     key_id: KeyId
     charged: int
-    """Nano-dollars."""
+    """Nano-dollars, those of parked entries included."""
     version: int
-    """Number of events: grows with every change, so it orders the totals that are written to Redis."""
+    """Grows with every change, so it orders the totals that are written to Redis."""
 
 
 @dataclass(frozen=True, slots=True)

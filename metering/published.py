@@ -1,6 +1,6 @@
 """
-What Redis holds of Postgres: the limits of each scope, ordered by their revision, and its totals, ordered by the number
-of events in them.
+What Redis holds of Postgres: the limits of each scope, ordered by their revision, and its totals, ordered by a
+version that grows with every change.
 
 Redis may be behind for as long as a change or a batch is on its way. It is wrong when it stays behind (it came back
 from an old dump) or when its total is ahead (Postgres was restored from a backup).
@@ -36,7 +36,7 @@ SCOPES = """
     SELECT account_id, key_id, revision FROM api_keys WHERE $1::bigint[] IS NULL OR account_id = ANY($1)
 """
 TOTALS = """
-    SELECT account_id, key_id, period, charged_nano_usd, requests FROM usage_periods
+    SELECT account_id, key_id, period, charged_nano_usd + parked_nano_usd, version FROM usage_periods
     WHERE period = ANY($1::date[]) AND ($2::bigint[] IS NULL OR account_id = ANY($2))
 """
 

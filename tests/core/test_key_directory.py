@@ -45,9 +45,9 @@ class Bench:
         columns = "estimated_requests, input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, "
         columns += "output_tokens, reasoning_tokens, cost_nano_usd, waived_nano_usd"
         await self.pool.execute(
-            "INSERT INTO usage_periods (period, account_id, key_id, charged_nano_usd, requests, "  # noqa: S608
-            f"{columns}) VALUES ($1, $2, $3, $4, $5, 0, 0, 0, 0, 0, 0, 0, 0, 0) "
-            "ON CONFLICT (account_id, period, key_id) DO UPDATE SET charged_nano_usd = $4, requests = $5",
+            "INSERT INTO usage_periods (period, account_id, key_id, charged_nano_usd, version, requests, "  # noqa: S608
+            f"{columns}) VALUES ($1, $2, $3, $4, $5, $5, 0, 0, 0, 0, 0, 0, 0, 0, 0) "
+            "ON CONFLICT (account_id, period, key_id) DO UPDATE SET charged_nano_usd = $4, version = $5",
             PERIOD,
             self.account_id,
             key_id,

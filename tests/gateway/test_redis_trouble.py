@@ -135,7 +135,7 @@ async def book_in_the_ledger(installation: Installation, customer: Customer, *, 
     async with installation.office() as office:
         for key_id in (0, customer.key_id):
             await office.pool.execute(
-                "INSERT INTO usage_periods VALUES ($2, $1, $3, $5, 0, 0, 0, 0, 0, 0, 0, $4, $4, 0)",
+                "INSERT INTO usage_periods VALUES ($2, $1, $3, $5, 0, 0, 0, 0, 0, 0, 0, $4, $4, 0, $4, 0, $5)",
                 customer.account_id,
                 billing_period(datetime.now(UTC)),
                 key_id,

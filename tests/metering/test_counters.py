@@ -168,7 +168,7 @@ async def test_a_scope_that_redis_does_not_know_is_left_to_whoever_needs_it(data
 async def test_a_database_that_was_restored_overrules_a_newer_redis(database_url: str, redis_url: str) -> None:
     async with workbench(database_url, redis_url) as bench:
         account, _ = await used_account(bench, recorded=3)
-        await bench.pool.execute("UPDATE usage_periods SET requests = 1, charged_nano_usd = 1000")
+        await bench.pool.execute("UPDATE usage_periods SET version = 1, charged_nano_usd = 1000")
 
         await bench.counters.rebuild()
 

@@ -37,6 +37,7 @@ def row_of(item: UsageEvent, charged: int, waived: int) -> UsageRow:
         "{" + ",".join(map(str, item.weights)) + "}",
         item.price_version,
         item.cost,
+        item.amount_owed,
         charged,
         waived,
         item.status,
