@@ -13,7 +13,9 @@ import string
 import zlib
 from dataclasses import dataclass, field
 
-__all__ = ["ApiKey", "Pepper", "PepperRing", "is_well_formed"]
+from core.settings import Secret
+
+__all__ = ["ApiKey", "Pepper", "PepperRing", "is_well_formed", "pepper_secret"]
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 PREFIXES = ("pk_live_", "pk_test_")
@@ -81,6 +83,12 @@ class PepperRing:
         """The digests under which the key may be stored, the likelier one first."""
         peppers = [self.current] if self.previous is None else [self.current, self.previous]
         return [pepper.digest(key) for pepper in peppers]
+
+
+def pepper_secret(text: str) -> Secret:
+    """For a setting: the pepper's text as it is, after a look at it. Raises ValueError as `Pepper.parse`."""
+    Pepper.parse(text)
+    return Secret(text)
 
 
 def _checksum(body: str) -> str:

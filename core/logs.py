@@ -13,7 +13,9 @@ from typing import Any, TextIO
 
 import orjson
 
-__all__ = ["JsonFormatter", "configure_logs", "redact"]
+__all__ = ["JsonFormatter", "configure_logs", "log_level", "redact"]
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 SECRET_NAMES = re.compile(
     r"pass(word)?$|token$|secret$|^authorization$|cookie$|api[-_]?key$|^x-auth-zapmail$|^x-workspace-key$|^captcha$|^pin$"
@@ -32,6 +34,13 @@ SECRET_PARAMETERS = re.compile(
 HIDDEN = "[hidden]"
 
 STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def log_level(text: str) -> str:
+    """The name of a level, in upper or lower case. Raises ValueError."""
+    if text.upper() not in LEVELS:
+        raise ValueError(f"must be one of {', '.join(LEVELS)}")
+    return text.upper()
 
 
 def redact(value: Any) -> Any:

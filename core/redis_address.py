@@ -9,7 +9,9 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-__all__ = ["RedisAddress"]
+from core.settings import Secret
+
+__all__ = ["RedisAddress", "redis_url"]
 
 FORM = "must look like redis[s]://[[user]:password@]host[:port][/database]"
 DEFAULT_PORT = 6379
@@ -51,6 +53,12 @@ class RedisAddress:
             username=unquote(username),
             password=unquote(password),
         )
+
+
+def redis_url(text: str) -> Secret:
+    """For a setting: the URL as it is, after a look at it. Raises ValueError as `RedisAddress.parse`."""
+    RedisAddress.parse(text)
+    return Secret(text)
 
 
 def _host_and_port(place: str) -> tuple[str, int]:

@@ -3,8 +3,8 @@ Settings of a process: one frozen dataclass, read from an environment, every pro
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class MeteringSettings:
-        database_url: Secret                       # DATABASE_URL, required
-        batch_size: int = setting(1000, least=1)   # BATCH_SIZE
+        database_url: Secret = setting(parse=postgres_url)   # DATABASE_URL, required
+        batch_size: int = setting(1000, least=1)             # BATCH_SIZE
 
     settings = load(MeteringSettings, os.environ)
 
@@ -13,6 +13,7 @@ orchestrator).
 """
 
 import dataclasses
+import difflib
 import math
 import typing
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["Secret", "SettingsError", "load", "setting"]
+__all__ = ["Secret", "SettingsError", "load", "one_of", "setting", "unknown_names"]
 
 Settings = TypeVar("Settings")
 Number = TypeVar("Number", int, float)
@@ -44,9 +45,27 @@ class Secret:
         return self.value
 
 
-def setting(default: Any = dataclasses.MISSING, *, least: float | None = None, most: float | None = None) -> Any:
-    """A field with bounds for a number."""
-    return field(default=default, metadata={"least": least, "most": most})
+def setting(
+    default: Any = dataclasses.MISSING,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    parse: Callable[[str], Any] | None = None,
+) -> Any:
+    """A field with bounds for a number, or with a parser of its own, which raises ValueError with a reason that repeats
+    no secret."""
+    return field(default=default, metadata={"least": least, "most": most, "parse": parse})
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """A parser for `setting`: one of these words."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be {' or '.join(choices)}")
+        return text
+
+    return parse
 
 
 def load(kind: type[Settings], environment: Mapping[str, str]) -> Settings:
@@ -69,6 +88,15 @@ def load(kind: type[Settings], environment: Mapping[str, str]) -> Settings:
     return kind(**values)
 
 
+def unknown_names(kind: type, environment: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """The variables that begin with `prefix` and set nothing, most likely misspelt, each with the closest name there is
+    (or an empty text)."""
+    names = {item.name.upper() for item in dataclasses.fields(kind)}
+    known = names | {f"{name}_FILE" for name in names}
+    unknown = sorted(name for name in environment if name.startswith(prefix) and name not in known)
+    return {name: next(iter(difflib.get_close_matches(name, names, n=1)), "") for name in unknown}
+
+
 def _text(name: str, environment: Mapping[str, str]) -> str | None:
     direct, path = environment.get(name), environment.get(name + "_FILE")
     if direct and path:
@@ -80,7 +108,7 @@ def _text(name: str, environment: Mapping[str, str]) -> str | None:
 
 def _parse(text: str, kind: Any, metadata: Mapping[str, Any]) -> Any:
     kinds = [option for option in typing.get_args(kind) if option is not type(None)] or [kind]
-    value = PARSERS.get(kinds[0], kinds[0])(text)
+    value = (metadata.get("parse") or PARSERS.get(kinds[0], kinds[0]))(text)
     least, most = metadata.get("least"), metadata.get("most")
     if least is not None and value < least:
         raise ValueError(f"must be at least {least}")

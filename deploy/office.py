@@ -1,19 +1,19 @@
 """What the commands work with: the services of the portal on an installation's Postgres and Redis."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit
 
 import asyncpg
 from redis.asyncio import Redis
 
-from core.api_key import Pepper, PepperRing
+from core.api_key import Pepper, PepperRing, pepper_secret
 from core.connections import connect_redis, open_pool
 from core.key_directory import KeyDirectory
-from core.settings import Secret, SettingsError, load, setting
+from core.postgres_url import postgres_url
+from core.redis_address import redis_url
+from core.settings import Secret, load, setting
 from deploy.local.state import StateDirectory
 from deploy.local.welcome import read_env_file
 from portal_api.accounts import Accounts
@@ -22,15 +22,13 @@ from portal_api.publication import Publication
 
 __all__ = ["Office", "OfficeSettings", "office_settings", "open_office"]
 
-Value = TypeVar("Value")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfficeSettings:
-    database_url: Secret
-    redis_url: Secret
+    database_url: Secret = setting(parse=postgres_url)
+    redis_url: Secret = setting(parse=redis_url)
     redis_shards: int = setting(16, least=1, most=1024)
-    api_key_pepper: Secret
+    api_key_pepper: Secret = setting(parse=pepper_secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +56,9 @@ def office_settings(environment: Mapping[str, str], state_directory: Path) -> Of
 
 @contextlib.asynccontextmanager
 async def open_office(settings: OfficeSettings) -> AsyncIterator[Office]:
-    """Nothing is connected before it is used. Raises SettingsError."""
-    peppers = PepperRing(_valid("API_KEY_PEPPER", lambda: Pepper.parse(settings.api_key_pepper.reveal())))
-    _valid("DATABASE_URL", lambda: urlsplit(settings.database_url.reveal()))
-    redis = _valid("REDIS_URL", lambda: connect_redis(settings.redis_url))
+    """Nothing is connected before it is used."""
+    peppers = PepperRing(Pepper.parse(settings.api_key_pepper.reveal()))
+    redis = connect_redis(settings.redis_url)
     pool = await open_pool(settings.database_url, most=2, application="poindexter-cli")
     publication = Publication(pool, KeyDirectory(pool, redis, shard_count=settings.redis_shards))
     try:
@@ -76,10 +73,3 @@ async def open_office(settings: OfficeSettings) -> AsyncIterator[Office]:
     finally:
         await pool.close()
         await redis.aclose()
-
-
-def _valid(name: str, read: Callable[[], Value]) -> Value:
-    try:
-        return read()
-    except ValueError as error:
-        raise SettingsError([f"{name} is not valid: {error}"]) from None

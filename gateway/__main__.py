@@ -1,5 +1,6 @@
 """`python -m gateway`: reads the settings, opens the ports, and serves with as many processes as GATEWAY_WORKERS."""
 
+import logging
 import os
 import socket
 import sys
@@ -11,10 +12,10 @@ import uvloop
 
 from core.logs import configure_logs
 from core.models_file import ModelsFileError
-from core.settings import SettingsError
+from core.settings import SettingsError, unknown_names
 from gateway.settings import GatewaySettings
 
-EX_CONFIG = 78
+log = logging.getLogger("gateway")
 
 
 def main() -> int:
@@ -22,8 +23,10 @@ def main() -> int:
         settings = GatewaySettings.load(os.environ)
     except SettingsError as error:
         sys.stderr.write("The gateway can't start:\n" + "".join(f"  {problem}\n" for problem in error.problems))
-        return EX_CONFIG
+        return os.EX_CONFIG
     configure_logs(settings.log_level)
+    for name, closest in unknown_names(GatewaySettings, os.environ, "GATEWAY_").items():
+        log.warning("a variable sets nothing", extra={"variable": name, "closest": closest})
     if sys.argv[1:2] == ["--worker"]:
         public, admin, parent = (int(argument) for argument in sys.argv[2:5])
         return _serve(settings, socket.socket(fileno=public), socket.socket(fileno=admin), parent)
@@ -58,10 +61,10 @@ def _serve(settings: GatewaySettings, public: socket.socket, admin: socket.socke
     except ModelsFileError as error:
         sys.stderr.write(f"The models file {settings.gateway_models_file} is refused:\n")
         sys.stderr.write("".join(f"  {problem}\n" for problem in error.problems))
-        return EX_CONFIG
+        return os.EX_CONFIG
     except OSError as error:
         sys.stderr.write(f"{error.strerror}: {error.filename}. Set GATEWAY_MODELS_FILE to a models file.\n")
-        return EX_CONFIG
+        return os.EX_CONFIG
     return 0
 
 

@@ -12,7 +12,6 @@ from core.connections import connect_redis, open_pool
 from core.failpoints import Failpoints
 from core.key_directory import KeyDirectory
 from core.lua_scripts import load_script
-from core.money import parse_usd
 from gateway import metrics
 from gateway.admission import Admission
 from gateway.authentication import Authentication
@@ -66,9 +65,7 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
     catalog = Catalog(
         settings.gateway_models_file, environment, connect_seconds=settings.gateway_connect_seconds, breaker=breaker
     )
-    exposure = Exposure(
-        limit=parse_usd(settings.gateway_offline_exposure_usd), memory=settings.gateway_offline_memory_seconds
-    )
+    exposure = Exposure(limit=settings.gateway_offline_exposure_usd, memory=settings.gateway_offline_memory_seconds)
     leases = Leases(lease_seconds=settings.gateway_lease_seconds)
     pipeline = RedisPipeline(
         settings.redis_url,

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.api_key import Pepper, PepperRing
-from core.redis_address import RedisAddress
-from core.settings import Secret, SettingsError, load, setting
+from core.api_key import Pepper, PepperRing, pepper_secret
+from core.logs import log_level
+from core.money import NANO_PER_USD, parse_usd
+from core.postgres_url import postgres_url
+from core.redis_address import redis_url
+from core.settings import Secret, load, one_of, setting
 
 __all__ = ["GatewaySettings"]
 
@@ -15,12 +18,12 @@ MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
-    database_url: Secret
-    redis_url: Secret
+    database_url: Secret = setting(parse=postgres_url)
+    redis_url: Secret = setting(parse=redis_url)
     redis_shards: int = setting(16, least=1, most=1024)
-    api_key_pepper: Secret
+    api_key_pepper: Secret = setting(parse=pepper_secret)
     """`<id>:<64 hex digits>`; every process of an installation needs the same one."""
-    api_key_pepper_previous: Secret | None = None
+    api_key_pepper_previous: Secret | None = setting(None, parse=pepper_secret)
 
     gateway_host: str = "127.0.0.1"
     gateway_port: int = setting(8080, least=0, most=65535)
@@ -41,8 +44,9 @@ class GatewaySettings:
     """How long an answer of Redis may take before it counts as away."""
     gateway_lease_seconds: float = setting(30.0, least=3.0)
     """How long after a gateway's death its reservations are kept; long answers renew them three times as often."""
-    gateway_offline_exposure_usd: str = "1.00"
-    """What an account may spend at this process while Redis is away, in US dollars. 0 refuses everything."""
+    gateway_offline_exposure_usd: int = setting(NANO_PER_USD, parse=parse_usd)
+    """What an account may spend at this process while Redis is away: set in US dollars, read as nano-dollars. 0 refuses
+    everything."""
     gateway_offline_memory_seconds: float = setting(900.0, least=0)
     """How recently a key must have been admitted to be served while Redis is away."""
 
@@ -53,7 +57,7 @@ class GatewaySettings:
     gateway_connect_seconds: float = setting(5.0, least=0.05)
     gateway_upstream_connections: int = setting(20_000, least=1)
     """Per worker process and upstream address."""
-    gateway_on_disconnect: str = "cancel"
+    gateway_on_disconnect: str = setting("cancel", parse=one_of("cancel", "drain"))
     """`cancel` stops the upstream when a client hangs up; `drain` reads on to its usage record."""
     gateway_drain_seconds: float = setting(60.0, least=0.1)
     gateway_max_drains: int = setting(100, least=0)
@@ -63,7 +67,7 @@ class GatewaySettings:
     gateway_shutdown_seconds: float = setting(60.0, least=0.1)
     """How long running answers may go on after that."""
     gateway_request_log: bool = True
-    log_level: str = "INFO"
+    log_level: str = setting("INFO", parse=log_level)
 
     @property
     def peppers(self) -> PepperRing:
@@ -75,25 +79,4 @@ class GatewaySettings:
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> "GatewaySettings":
         """Raises SettingsError with every problem."""
-        settings = load(cls, environment)
-        if problems := settings._problems():
-            raise SettingsError(problems)
-        return settings
-
-    def _problems(self) -> list[str]:
-        """What the types alone don't catch."""
-        found = []
-        for name in ("api_key_pepper", "api_key_pepper_previous"):
-            pepper: Secret | None = getattr(self, name)
-            try:
-                if pepper:
-                    Pepper.parse(pepper.reveal())
-            except ValueError as error:
-                found.append(f"{name.upper()} is not valid: {error}")
-        try:
-            RedisAddress.parse(self.redis_url.reveal())
-        except ValueError as error:
-            found.append(f"REDIS_URL is not valid: {error}")
-        if self.gateway_on_disconnect not in ("cancel", "drain"):
-            found.append("GATEWAY_ON_DISCONNECT is not valid: must be cancel or drain")
-        return found
+        return load(cls, environment)

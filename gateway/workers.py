@@ -23,8 +23,6 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
 STEADY_SECONDS = 30.0
 """A worker that lived this long is started again without a pause."""
 BACKLOG = 4096
-SETTINGS_ARE_WRONG = 78
-"""EX_CONFIG: a worker that exits like this would do so again."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -76,7 +74,7 @@ class Workers:
             return
         mark_process_dead(worker.process.pid, self._environment["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
         worker.process = None
-        if status == SETTINGS_ARE_WRONG:
+        if status == os.EX_CONFIG:  # It would do so again.
             self._failed = True
             self._stop()
         if not self._stopping:

@@ -26,7 +26,7 @@ from core.failpoints import Failpoints
 from core.logs import configure_logs
 from core.migrations import migrations, pending_migrations
 from core.redis_keys import ShardKeys, shards
-from core.settings import SettingsError, load
+from core.settings import SettingsError, load, unknown_names
 from core.worker_loop import WorkerLoop
 from metering.admin import Check, serve_admin
 from metering.consumer import Consumer
@@ -149,20 +149,30 @@ async def run(settings: MeteringSettings, listener: socket.socket, failpoints: F
         await redis.aclose()
 
 
-def main() -> None:
+def main() -> int:
     try:
         settings = load(MeteringSettings, os.environ)
         shard_numbers(settings.metering_shards, settings.redis_shards)
         failpoints = Failpoints(os.environ.get("POINDEXTER_FAILPOINT", ""))
-        listener = socket.create_server((settings.metering_admin_host, settings.metering_admin_port))
-    except (SettingsError, ValueError, OSError) as error:
-        sys.exit(f"metering cannot start: {error}")
+    except (SettingsError, ValueError) as error:
+        problems = "".join(f"  {problem}\n" for problem in str(error).splitlines())
+        sys.stderr.write(f"Metering can't start:\n{problems}")
+        return os.EX_CONFIG  # A supervisor must not try this again.
+    address = settings.metering_admin_host, settings.metering_admin_port
+    try:
+        listener = socket.create_server(address)
+    except OSError as error:
+        sys.stderr.write(f"Metering can't open {address[0]}:{address[1]}: {error.strerror}. Set METERING_ADMIN_PORT.\n")
+        return 1
     configure_logs(settings.log_level)
+    for name, closest in unknown_names(MeteringSettings, os.environ, "METERING_").items():
+        log.warning("a variable sets nothing", extra={"variable": name, "closest": closest})
     disable_created_metrics()  # type: ignore[no-untyped-call]  # Twice the series, for nothing that we show.
     log.info("metering started", extra={"admin": "http://{}:{}".format(*listener.getsockname()[:2])})
     uvloop.run(run(settings, listener, failpoints))
     log.info("metering stopped")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

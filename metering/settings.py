@@ -3,6 +3,9 @@
 import socket
 from dataclasses import dataclass
 
+from core.logs import log_level
+from core.postgres_url import postgres_url
+from core.redis_address import redis_url
 from core.settings import Secret, setting
 
 __all__ = ["MeteringSettings", "shard_numbers"]
@@ -10,8 +13,8 @@ __all__ = ["MeteringSettings", "shard_numbers"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeteringSettings:
-    database_url: Secret
-    redis_url: Secret
+    database_url: Secret = setting(parse=postgres_url)
+    redis_url: Secret = setting(parse=redis_url)
     redis_shards: int = setting(16, least=1, most=4096)
     """Fixed when the installation is created."""
     metering_shards: str = ""
@@ -30,7 +33,7 @@ class MeteringSettings:
     metering_admin_port: int = setting(9091, least=0, most=65535)
     metering_name: str = socket.gethostname()
     """Begins the names of this process's consumers; the process id is added."""
-    log_level: str = "INFO"
+    log_level: str = setting("INFO", parse=log_level)
 
 
 def shard_numbers(text: str, shard_count: int) -> list[int]:

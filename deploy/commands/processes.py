@@ -9,8 +9,8 @@ import asyncpg
 import click
 
 from core.migrations import ChangedMigration, migrate
-from core.settings import Secret, SettingsError, load
-from deploy.commands.running import EX_CONFIG
+from core.postgres_url import postgres_url
+from core.settings import Secret, SettingsError, load, setting
 from deploy.printing import fail
 
 __all__ = ["MigrationSettings", "gateway", "metering", "migrate_schema", "simulators"]
@@ -18,7 +18,7 @@ __all__ = ["MigrationSettings", "gateway", "metering", "migrate_schema", "simula
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationSettings:
-    database_url: Secret
+    database_url: Secret = setting(parse=postgres_url)
 
 
 @click.command(short_help="Run one gateway.")
@@ -46,7 +46,7 @@ def migrate_schema() -> None:
     try:
         applied = asyncio.run(migrate(load(MigrationSettings, os.environ).database_url))
     except SettingsError as error:
-        fail(f"{error}.", status=EX_CONFIG)
+        fail(f"{error}.", status=os.EX_CONFIG)
     except ChangedMigration as error:
         fail(str(error))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

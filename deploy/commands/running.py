@@ -15,11 +15,9 @@ from deploy.printing import fail
 from portal_api.errors import PortalError
 from portal_api.publication import NotPublished
 
-__all__ = ["EX_CONFIG", "ask", "change"]
+__all__ = ["ask", "change"]
 
 Result = TypeVar("Result")
-
-EX_CONFIG, EX_TEMPFAIL = 78, 75
 
 
 def ask(state_directory: Path, question: Callable[[Office], Awaitable[Result]]) -> Result:
@@ -36,10 +34,10 @@ def ask(state_directory: Path, question: Callable[[Office], Awaitable[Result]]) 
         fail(
             f"This command needs an installation:{problems}\n"
             "Start one with `poindexter up`, or set these variables to use another.",
-            status=EX_CONFIG,
+            status=os.EX_CONFIG,
         )
     except NotPublished as error:
-        fail(str(error), status=EX_TEMPFAIL)
+        fail(str(error), status=os.EX_TEMPFAIL)
     except PortalError as error:
         fail(str(error))
     except asyncpg.UndefinedTableError:
@@ -62,4 +60,4 @@ def change(state_directory: Path, make: Callable[[Office], Awaitable[Result]], s
 
     show(ask(state_directory, make_it))
     if unpublished:
-        fail(str(unpublished[0]), status=EX_TEMPFAIL)
+        fail(str(unpublished[0]), status=os.EX_TEMPFAIL)

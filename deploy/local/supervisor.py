@@ -1,5 +1,6 @@
 """Starts services in order, keeps them alive, stops them in the opposite order."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +15,6 @@ POLL_SECONDS = 0.1
 FORCE = 2
 LINES_SHOWN = 8
 MOST_CHARACTERS_SHOWN = 240
-SETTINGS_ARE_WRONG = 78
-"""EX_CONFIG, the exit code of our processes that could only fail again."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -154,7 +153,7 @@ class Supervisor:
         now = time.monotonic()
         watched.deaths.append(now)
         delay = self._policy.delay(watched.deaths, now)
-        if watched.service.exit_code == SETTINGS_ARE_WRONG:
+        if watched.service.exit_code == os.EX_CONFIG:
             raise ServiceFailed(_obituary(watched.service, f"{how} of its settings; it would do so again"))
         if delay is None:
             raise ServiceFailed(_obituary(watched.service, f"{how} {len(watched.deaths)} times; giving up"))

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import Secret, SettingsError, load, setting
+from core.logs import log_level
+from core.settings import Secret, SettingsError, load, setting, unknown_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,3 +137,22 @@ def test_a_secret_shows_nowhere() -> None:
 
 def test_variables_of_others_are_ignored() -> None:
     assert load(Example, {"DATABASE_URL": "x", "PATH": "/bin", "BATCH": "y"}) == Example(database_url=Secret("x"))
+
+
+def test_a_parser_of_its_own_reads_a_field_and_its_reason_is_reported() -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Parsed:
+        level: str = setting("INFO", parse=log_level)
+
+    with pytest.raises(SettingsError) as caught:
+        load(Parsed, {"LEVEL": "loud"})
+
+    assert load(Parsed, {"LEVEL": "warning"}) == Parsed(level="WARNING")
+    assert caught.value.problems == ["LEVEL is not valid: must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL"]
+
+
+def test_misspelt_variables_are_named_with_the_closest_setting() -> None:
+    """S17: they were ignored in silence."""
+    environment = {"BATCH_SIZ": "1", "BATCH_SIZE": "1", "BATCH_SIZE_FILE": "x", "BATCH_ZZZZZZZZZZZZ": "1", "HOME": "/"}
+
+    assert unknown_names(Example, environment, "BATCH_") == {"BATCH_SIZ": "BATCH_SIZE", "BATCH_ZZZZZZZZZZZZ": ""}

@@ -112,7 +112,7 @@ def test_a_database_without_a_schema_says_which_command_is_missing(empty_databas
     [
         ({}, 78, "DATABASE_URL"),
         ({"DATABASE_URL": "postgresql://u:canary@127.0.0.1:1/x"}, 1, "The database can't be used"),
-        ({"DATABASE_URL": "canary"}, 1, "The database can't be used"),
+        ({"DATABASE_URL": "canary"}, 78, "DATABASE_URL is not valid"),
     ],
 )
 def test_migrate_says_what_it_needs(environment: dict[str, str], status: int, message: str) -> None:

@@ -18,7 +18,7 @@ from tests.metering.workbench import SHARDS
 
 __all__ = ["MeteringProcess", "metering_process", "until"]
 
-RUN = "from metering.__main__ import main; main()"
+RUN = "import sys; from metering.__main__ import main; sys.exit(main())"
 SETTINGS = {
     "REDIS_SHARDS": str(SHARDS),
     "METERING_ADMIN_PORT": "0",

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -184,7 +185,7 @@ async def test_bad_settings_end_the_start_with_a_message(
     async with metering_process(database_url, redis_url, **environment) as process:
         await until(lambda: process.exit_code is not None)
 
-        assert process.exit_code == 1
+        assert process.exit_code == os.EX_CONFIG
         assert message in process.log
         assert "Traceback" not in process.log
 

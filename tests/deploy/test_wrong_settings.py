@@ -1,0 +1,110 @@
+"""S17, B14: a wrong setting ends the start with one line about it and status 78, which no supervisor tries again."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from deploy.local.ports import free_port
+
+SECRET = "SecretPart"  # Made up: it must not be repeated.
+REFUSED = [
+    ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is not valid: must be one of DEBUG"),
+    ({"DATABASE_URL": "foo"}, "DATABASE_URL is not valid: must begin with postgresql://"),
+    (
+        {"DATABASE_URL": f"postgresql://u:{SECRET}/x@h/db"},
+        "DATABASE_URL is not valid: the user or the password holds a /",
+    ),
+    ({"DATABASE_URL": f"postgresql://u:{SECRET}@h:abc/db"}, "DATABASE_URL is not valid: the port must be a number"),
+    ({"REDIS_URL": "foo"}, "REDIS_URL is not valid"),
+    ({"REDIS_URL": "http://localhost:6379"}, "REDIS_URL is not valid"),
+    ({"REDIS_URL": f"redis://:{SECRET}@h:99999"}, "REDIS_URL is not valid"),
+    ({"REDIS_URL": f"redis://:{SECRET}@h:abc"}, "REDIS_URL is not valid"),
+    ({"REDIS_URL": f"redis://:{SECRET}/rest@h:6379"}, "REDIS_URL is not valid"),
+]
+GATEWAY_ONLY = [
+    ({"GATEWAY_OFFLINE_EXPOSURE_USD": "abc"}, "GATEWAY_OFFLINE_EXPOSURE_USD is not valid"),
+    ({"GATEWAY_OFFLINE_EXPOSURE_USD": "-1"}, "GATEWAY_OFFLINE_EXPOSURE_USD is not valid"),
+    ({"GATEWAY_ON_DISCONNECT": "wait"}, "GATEWAY_ON_DISCONNECT is not valid"),
+    ({"API_KEY_PEPPER": "1:abc"}, "API_KEY_PEPPER is not valid"),
+]
+
+
+def ended(module: str, directory: Path, changes: Mapping[str, str]) -> tuple[int, str]:
+    """Exit status and everything that was printed."""
+    environment = {
+        "PATH": os.environ["PATH"],  # noqa: TID251
+        "DATABASE_URL": "postgresql://127.0.0.1:1/nowhere",
+        "REDIS_URL": "redis://127.0.0.1:1",
+        "API_KEY_PEPPER": "1:" + "0" * 64,
+        "GATEWAY_MODELS_FILE": str(directory / "models.toml"),
+        "GATEWAY_SPOOL_DIRECTORY": str(directory / "spool"),
+        "GATEWAY_PORT": str(free_port()),
+        "GATEWAY_ADMIN_PORT": str(free_port()),
+        "METERING_ADMIN_PORT": str(free_port()),
+        **changes,
+    }
+    result = subprocess.run(  # Our own module.
+        [sys.executable, "-m", module], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    return result.returncode, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("module", ["gateway", "metering"])
+@pytest.mark.parametrize(("changes", "problem"), REFUSED)
+def test_a_wrong_setting_is_refused_at_start_and_repeats_no_secret(
+    module: str, changes: dict[str, str], problem: str, tmp_path: Path
+) -> None:
+    status, printed = ended(module, tmp_path, changes)
+
+    assert status == os.EX_CONFIG
+    assert problem in printed
+    assert "Traceback" not in printed
+    assert SECRET not in printed
+
+
+@pytest.mark.parametrize(("changes", "problem"), GATEWAY_ONLY)
+def test_a_wrong_setting_of_the_gateway_is_refused_at_start(
+    changes: dict[str, str], problem: str, tmp_path: Path
+) -> None:
+    status, printed = ended("gateway", tmp_path, changes)
+
+    assert status == os.EX_CONFIG
+    assert problem in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_several_workers_do_not_try_wrong_settings_again(workers: str, tmp_path: Path) -> None:
+    status, printed = ended("gateway", tmp_path, {"GATEWAY_WORKERS": workers, "GATEWAY_MODELS_FILE": "/no/such/file"})
+
+    assert status != 0
+    assert printed.count("/no/such/file") <= int(workers)
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [case for case in REFUSED if "DATABASE_URL" in case[0]],
+)
+def test_the_migration_refuses_a_wrong_address_without_repeating_it(
+    changes: dict[str, str], problem: str, tmp_path: Path
+) -> None:
+    command = Path(sys.executable).with_name("poindexter")
+    result = subprocess.run(  # Our own command.
+        [command, "migrate"],
+        env={"PATH": os.environ["PATH"], **changes},  # noqa: TID251
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        cwd=tmp_path,
+    )
+
+    assert result.returncode == os.EX_CONFIG
+    assert problem in result.stderr
+    assert "Traceback" not in result.stderr
+    assert SECRET not in result.stderr
