@@ -142,6 +142,7 @@ class _Draft:
             keys=self.keys,
             cost=cost,
             likely_input=self.demand.likely_input_tokens,
+            max_input=self.demand.max_input_tokens,
             granted_output=granted,
             choices=self.chat.choices,
             limits=limits,

@@ -11,6 +11,9 @@ __all__ = ["Demand"]
 FEWEST_OUTPUT_TOKENS = 16
 """Less than this is no answer worth paying the input for."""
 
+ADDED_BY_PROVIDERS = 1_024
+"""Input tokens beyond the request's own bytes: a chat template, the system prompt that goes with tools."""
+
 LIKELY_PERCENT = {"openai": 49, "openai-mini": 49, "claude": 52, "claude-4": 50}
 """Of the bound by bytes, what ordinary English text comes to (measured; docs/decisions/0006-estimates.md)."""
 
@@ -22,6 +25,8 @@ class Demand:
     """Nano-dollars, every token in the dearest class: before the answer nobody knows which it will be in."""
     likely_input_tokens: int
     """What an answer without reported usage is charged for its input."""
+    max_input_tokens: int
+    """What an upstream may report at most: no token is shorter than a byte, and no model reads more than it can."""
     output_tokens: int
     """Per choice: the client's limit, or the model's default, and never more than the model can."""
     output_cost: int
@@ -34,7 +39,8 @@ class Demand:
         return cls(
             input_tokens=tokens,
             input_cost=tokens * model.price.dearest_input,
-            likely_input_tokens=tokens * LIKELY_PERCENT[model.tokenizer] // 100,
+            likely_input_tokens=min(tokens * LIKELY_PERCENT[model.tokenizer] // 100, model.context_tokens),
+            max_input_tokens=min(len(chat.raw) + tokens + ADDED_BY_PROVIDERS, model.context_tokens),
             output_tokens=min(chat.max_output_tokens or model.default_output_tokens, model.max_output_tokens),
             output_cost=model.price.dearest_output * chat.choices,
             choices=chat.choices,

@@ -140,7 +140,8 @@ class _Relayed:
     @property
     def _terms(self) -> ChargeTerms:
         reservation = self._reservation
-        return ChargeTerms(reservation.likely_input, reservation.granted_output * reservation.choices)
+        granted = reservation.granted_output * reservation.choices
+        return ChargeTerms(reservation.likely_input, granted, reservation.max_input)
 
     async def _settle(self, charge: Charge, outcome: Outcome) -> None:
         self._failpoints.reach("before_settlement")

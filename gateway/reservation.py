@@ -58,6 +58,7 @@ class Reservation:
         keys: ReservationKeys,
         cost: int,
         likely_input: int,
+        max_input: int,
         granted_output: int,
         choices: int,
         limits: Limits | None,
@@ -70,6 +71,8 @@ class Reservation:
         self.choices = choices
         self.reserved_cost = cost
         self.likely_input = likely_input
+        self.max_input = max_input
+        """More input than this can't be this request's, whatever an upstream reports."""
         self.limits = limits
         """What the account has left; None when Redis was away and the request was admitted on trust."""
         self.attempt = 0

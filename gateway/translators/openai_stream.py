@@ -162,9 +162,9 @@ class OpenAIStream:
         return self._relay_document(event, document)
 
     def _relay_document(self, event: bytes, document: dict[str, Any]) -> bytes:
-        usage = document.get("usage")
-        if isinstance(usage, dict):
-            self.usage, self.usage_flaw = read_usage(usage)
+        usage, flaw = read_usage(document.get("usage"))
+        if usage is not None:
+            self.usage, self.usage_flaw = usage, flaw
         try:
             stripped = _without_usage(event, document)
         except orjson.JSONEncodeError:

@@ -18,7 +18,7 @@ def usage(prompt: Any, completion: Any, total: Any = None, **details: Any) -> di
     }
 
 
-@pytest.mark.parametrize("absent", [None, "usage", 7, []])
+@pytest.mark.parametrize("absent", [None, "usage", 7, [], {}, {"total_tokens": 120}, {"tokens": 3}, usage(None, None)])
 def test_f5_no_report_is_none(absent: object) -> None:
     assert read_usage(absent) == (None, None)
 
@@ -56,12 +56,54 @@ def test_f10_classes_are_disjoint_and_their_sum_is_what_the_upstream_counted(
         (usage(True, 5), TokenUsage(output=5), "prompt_tokens_invalid"),
         (usage(10, 5.5), TokenUsage(input=10), "completion_tokens_invalid"),
         (usage(10, float("inf")), TokenUsage(input=10), "completion_tokens_invalid"),
-        (usage(10, 10**18), TokenUsage(input=10, output=MAX_TOKENS), "completion_tokens_huge"),
+        (usage(10, MAX_TOKENS + 1), TokenUsage(input=10), "completion_tokens_huge"),
+        (usage(10**30, 5), TokenUsage(output=5), "prompt_tokens_huge"),
+        (usage(1e30, 5), TokenUsage(output=5), "prompt_tokens_huge"),
+        (usage(10, float("nan")), TokenUsage(input=10), "completion_tokens_invalid"),
         (usage(10, 5, 10**18), TokenUsage(input=10, output=5), "total_tokens_huge"),
-        (usage(10, 5, cached_tokens=11), TokenUsage(cache_read=10, output=5), "cached_tokens_exceeds_whole"),
-        (usage(10, 5, reasoning_tokens=6), TokenUsage(input=10, reasoning=5), "reasoning_tokens_exceeds_whole"),
+        (usage(10, 5, cached_tokens=11), TokenUsage(input=10, output=5), "cached_tokens_exceeds_whole"),
+        (usage(10, 5, reasoning_tokens=6), TokenUsage(input=10, output=5), "reasoning_tokens_exceeds_whole"),
         (usage(10, 5, 40), TokenUsage(input=10, output=5, reasoning=25), "total_exceeds_sum"),
+        (usage(0, 0, 40), TokenUsage(), "total_exceeds_sum"),
+        (usage(10, None), TokenUsage(input=10), "output_missing"),
+        (usage(10, None, 30), TokenUsage(input=10, output=20), "output_missing"),
+        (usage(None, 7), TokenUsage(output=7), "input_missing"),
     ],
 )
 def test_f53_nonsense_becomes_sane_and_is_marked(reported: dict[str, Any], tokens: TokenUsage, flaw: str) -> None:
     assert read_usage(reported) == (tokens, flaw)
+
+
+@pytest.mark.parametrize(
+    "cached",
+    [
+        {"prompt_tokens_details": {"cached_tokens": 900}},
+        {"input_tokens_details": {"cached_tokens": 900}},
+        {"prompt_cache_hit_tokens": 900, "prompt_cache_miss_tokens": 100},
+        {"cached_tokens": 900},
+        {"input_cached_tokens": 900},
+        {"cache_read_input_tokens": 900},
+        {"prompt_tokens_details": {"cached_tokens": 900}, "prompt_cache_hit_tokens": 900},
+        {"prompt_tokens_details": {"cached_tokens": None}, "prompt_cache_hit_tokens": 900},
+    ],
+)
+def test_e10_cached_tokens_are_found_under_the_names_that_providers_give_them(cached: dict[str, Any]) -> None:
+    reported = {"prompt_tokens": 1_000, "completion_tokens": 5, **cached}
+
+    assert read_usage(reported) == (TokenUsage(input=100, cache_read=900, output=5), None)
+
+
+@pytest.mark.parametrize(
+    "written", [{"prompt_tokens_details": {"cache_creation_tokens": 300}}, {"cache_creation_input_tokens": 300}]
+)
+def test_e10_written_tokens_have_other_names_too(written: dict[str, Any]) -> None:
+    reported = {"prompt_tokens": 1_000, "completion_tokens": 5, **written}
+
+    assert read_usage(reported) == (TokenUsage(input=700, cache_write_5m=300, output=5), None)
+
+
+def test_e10_where_the_cache_is_counted_beside_the_prompt_both_are_paid() -> None:
+    reported = usage(1_000, 5, cached_tokens=9_000, cache_write_tokens=200)
+
+    expected = TokenUsage(input=1_000, cache_read=9_000, cache_write_5m=200, output=5)
+    assert read_usage(reported, input_includes_cache=False) == (expected, None)
