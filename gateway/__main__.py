@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvloop
 
+from core.installation import WrongInstallation
 from core.logs import configure_logs
 from core.models_file import ModelsFileError
 from core.settings import SettingsError, unknown_names
@@ -58,6 +59,9 @@ def _serve(settings: GatewaySettings, public: socket.socket, admin: socket.socke
 
     try:
         uvloop.run(serve(settings, os.environ, public, admin, parent=parent, version=version("poindexter")))
+    except WrongInstallation as error:
+        sys.stderr.write(f"The gateway can't run:\n  {error}\n")
+        return os.EX_CONFIG
     except ModelsFileError as error:
         sys.stderr.write(f"The models file {settings.gateway_models_file} is refused:\n")
         sys.stderr.write("".join(f"  {problem}\n" for problem in error.problems))

@@ -10,6 +10,7 @@ import asyncpg
 
 from core.connections import connect_redis, open_pool
 from core.failpoints import Failpoints
+from core.installation import agree_on_shards, agree_when_reachable
 from core.key_directory import KeyDirectory
 from core.lua_scripts import load_script
 from gateway import metrics
@@ -39,6 +40,7 @@ __all__ = ["Gateway", "open_gateway"]
 SCRIPTS = ("admit", "dispatch", "renew", "settle", "release")
 POSTGRES_CONNECTIONS = 4
 """Postgres is asked for unknown keys and cold accounts only."""
+START_CHECK_SECONDS = 2.0
 FINISH_SECONDS = 5.0
 
 
@@ -56,7 +58,8 @@ class Gateway:
 async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]) -> AsyncIterator[Gateway]:
     """Everything running; on leaving, what is still unwritten goes to Redis or to the spool.
 
-    Raises ModelsFileError or OSError when the models file can't be used. Redis and Postgres may be away.
+    Raises ModelsFileError or OSError when the models file can't be used, and WrongInstallation. Redis and Postgres may
+    be away.
     """
     lease_ms = round(settings.gateway_lease_seconds * 1000)
     shard_count = settings.redis_shards
@@ -76,6 +79,9 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
     spool = Spool(settings.gateway_spool_directory, pipeline)
     settlement = Settlement(pipeline, spool, exposure, lease_ms=lease_ms)
     pool = await open_pool(settings.database_url, most=POSTGRES_CONNECTIONS, application="poindexter-gateway")
+    with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        async with asyncio.timeout(START_CHECK_SECONDS):
+            await agree_on_shards(pool, shard_count)
     redis = connect_redis(settings.redis_url)
     directory = KeyDirectory(pool, redis, shard_count=shard_count)
     authentication = Authentication(settings.peppers, pipeline, directory)
@@ -120,7 +126,10 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
     async with asyncio.TaskGroup() as tasks:
         owned = [
             tasks.create_task(work)
-            for work in (pipeline.run(), spool.run(), catalog.run(), leases.run(), request_log.run())
+            for work in (
+                *(pipeline.run(), spool.run(), catalog.run(), leases.run(), request_log.run()),
+                agree_when_reachable(pool, shard_count),
+            )
         ]
         try:
             yield Gateway(front, pipeline, pool, catalog)

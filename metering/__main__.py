@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from core.connections import connect_redis, open_pool
 from core.failpoints import Failpoints
+from core.installation import WrongInstallation, agree_when_reachable
 from core.logs import configure_logs
 from core.migrations import migrations, pending_migrations
 from core.redis_keys import ShardKeys, shards
@@ -71,11 +72,27 @@ class Metering:
         checks: dict[str, Check] = {"postgres": self._check_schema, "redis": self._redis.ping}
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(serve_admin(listener, checks, stop))
+            if not await self._agreed(stop):
+                return
             for loop in self._loops():
                 tasks.create_task(loop.run(stop), name=loop.name)
         with contextlib.suppress(RedisError, OSError):  # Without Redis our names stay behind in the groups, harmless.
             for streams in self._streams:
                 await streams.leave()
+
+    async def _agreed(self, stop: asyncio.Event) -> bool:
+        """Nothing is read before the database confirms the number of shards. False when told to stop meanwhile.
+
+        Raises WrongInstallation."""
+        agreeing = asyncio.ensure_future(agree_when_reachable(self._pool, self._settings.redis_shards))
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({agreeing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not agreeing.done():
+            agreeing.cancel()
+            return False
+        agreeing.result()
+        return True
 
     def _loops(self) -> list[WorkerLoop]:
         settings = self._settings
@@ -169,9 +186,14 @@ def main() -> int:
         log.warning("a variable sets nothing", extra={"variable": name, "closest": closest})
     disable_created_metrics()  # type: ignore[no-untyped-call]  # Twice the series, for nothing that we show.
     log.info("metering started", extra={"admin": "http://{}:{}".format(*listener.getsockname()[:2])})
-    uvloop.run(run(settings, listener, failpoints))
+    status = 0
+    try:
+        uvloop.run(run(settings, listener, failpoints))
+    except* WrongInstallation as group:
+        sys.stderr.write(f"Metering can't run:\n  {group.exceptions[0]}\n")
+        status = os.EX_CONFIG
     log.info("metering stopped")
-    return 0
+    return status
 
 
 if __name__ == "__main__":

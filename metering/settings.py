@@ -15,7 +15,7 @@ __all__ = ["MeteringSettings", "shard_numbers"]
 class MeteringSettings:
     database_url: Secret = setting(parse=postgres_url)
     redis_url: Secret = setting(parse=redis_url)
-    redis_shards: int = setting(16, least=1, most=4096)
+    redis_shards: int = setting(16, least=1, most=1024)
     """Fixed when the installation is created."""
     metering_shards: str = ""
     """The shards of this process, such as `0-7` or `0,2,8-15`; empty = all. Sharing them is safe, only slower."""

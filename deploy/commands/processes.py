@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import asyncpg
 import click
 
+from core.connections import connect_postgres
+from core.installation import WrongInstallation, agree_on_shards
 from core.migrations import ChangedMigration, migrate
 from core.postgres_url import postgres_url
 from core.settings import Secret, SettingsError, load, setting
@@ -19,6 +21,7 @@ __all__ = ["MigrationSettings", "gateway", "metering", "migrate_schema", "simula
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationSettings:
     database_url: Secret = setting(parse=postgres_url)
+    redis_shards: int = setting(16, least=1, most=1024)
 
 
 @click.command(short_help="Run one gateway.")
@@ -44,14 +47,26 @@ def simulators(arguments: tuple[str, ...]) -> None:
 def migrate_schema() -> None:
     """Bring the schema of DATABASE_URL up to date. Safe to run at any time, by any number of processes at once."""
     try:
-        applied = asyncio.run(migrate(load(MigrationSettings, os.environ).database_url))
+        applied = asyncio.run(_migrate(load(MigrationSettings, os.environ)))
     except SettingsError as error:
+        fail(f"{error}.", status=os.EX_CONFIG)
+    except WrongInstallation as error:
         fail(f"{error}.", status=os.EX_CONFIG)
     except ChangedMigration as error:
         fail(str(error))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         fail(f"The database can't be used: {type(error).__name__}: {error}")
     click.echo("\n".join(f"applied {name}" for name in applied) or "The schema is up to date.")
+
+
+async def _migrate(settings: MigrationSettings) -> list[str]:
+    applied = await migrate(settings.database_url)
+    connection = await connect_postgres(settings.database_url, application="poindexter-migrate")
+    try:
+        await agree_on_shards(connection, settings.redis_shards)
+    finally:
+        await connection.close()
+    return applied
 
 
 def _become(module: str, *arguments: str) -> None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import asyncpg
 import redis.exceptions
 
+from core.installation import WrongInstallation, agree_on_shards
 from core.settings import SettingsError
 from deploy.office import Office, office_settings, open_office
 from deploy.printing import fail
@@ -25,6 +26,7 @@ def ask(state_directory: Path, question: Callable[[Office], Awaitable[Result]]) 
 
     async def with_office() -> Result:
         async with open_office(office_settings(os.environ, state_directory)) as office:
+            await agree_on_shards(office.pool, office.shard_count)
             return await question(office)
 
     try:
@@ -36,6 +38,8 @@ def ask(state_directory: Path, question: Callable[[Office], Awaitable[Result]]) 
             "Start one with `poindexter up`, or set these variables to use another.",
             status=os.EX_CONFIG,
         )
+    except WrongInstallation as error:
+        fail(f"{error}.", status=os.EX_CONFIG)
     except NotPublished as error:
         fail(str(error), status=os.EX_TEMPFAIL)
     except PortalError as error:

@@ -1,5 +1,6 @@
 """S17, B14: a wrong setting ends the start with one line about it and status 78, which no supervisor tries again."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from core.connections import open_pool
+from core.installation import agree_on_shards
+from core.settings import Secret
 from deploy.local.ports import free_port
 
 SECRET = "SecretPart"  # Made up: it must not be repeated.
@@ -75,6 +79,26 @@ def test_a_wrong_setting_of_the_gateway_is_refused_at_start(
     assert status == os.EX_CONFIG
     assert problem in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("module", ["gateway", "metering"])
+def test_a_process_with_another_number_of_shards_is_refused(module: str, database_url: str, tmp_path: Path) -> None:
+    """S9: it would keep caps of its own and write usage where nobody reads."""
+    (tmp_path / "models.toml").write_bytes(Path("deploy/models.toml").read_bytes())
+    asyncio.run(_agreed_on(database_url, 16))
+    keys = {"ANTHROPIC_API_KEY": "x", "OPENAI_API_KEY": "x"}
+
+    status, printed = ended(module, tmp_path, {**keys, "DATABASE_URL": database_url, "REDIS_SHARDS": "64"})
+
+    assert status == os.EX_CONFIG
+    assert "REDIS_SHARDS is 64, but this installation was created with 16: set REDIS_SHARDS=16" in printed
+    assert "Traceback" not in printed
+
+
+async def _agreed_on(database_url: str, shard_count: int) -> None:
+    pool = await open_pool(Secret(database_url), most=1, application="test")
+    await agree_on_shards(pool, shard_count)
+    await pool.close()
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
