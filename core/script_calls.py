@@ -19,7 +19,6 @@ __all__ = [
     "LedgerTotal",
     "admit",
     "confirm",
-    "dispatch",
     "publish",
     "rebuild",
     "release",
@@ -42,7 +41,9 @@ def admit(
     fewest_output_tokens: int,
     output_cost: int,
     choices: int,
+    event: bytes,
 ) -> Call:
+    """`event` is recorded if nobody ends the reservation: an estimate."""
     return Call(
         "admit",
         (keys.account, keys.key, keys.reservation, keys.leases),
@@ -57,12 +58,9 @@ def admit(
             fewest_output_tokens,
             output_cost,
             choices,
+            event,
         ),
     )
-
-
-def dispatch(keys: ReservationKeys, *, event: bytes) -> Call:
-    return Call("dispatch", (keys.reservation,), (event,))
 
 
 def renew(keys: ReservationKeys, *, lease_ms: int, event: bytes) -> Call:

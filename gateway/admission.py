@@ -5,7 +5,8 @@ none, so a revocation or a new cap holds on the very next request, on every gate
 
 What is reserved is an upper bound: the input by its bytes, the output by the client's limit or the model's default.
 When the caps leave less than that, the answer is limited to what they can pay; it is refused only when nothing useful
-is left.
+is left. The reservation holds the event to record should this process die, so nothing that Redis has admitted can end
+without one.
 """
 
 import time
@@ -22,10 +23,13 @@ from core.key_directory import KeyDirectory
 from core.models_file import Model
 from core.principal import Principal
 from core.redis_keys import ReservationKeys
+from core.token_usage import TokenUsage
 from gateway import metrics
+from gateway.charge import ChargeTerms
 from gateway.chat_request import ChatRequest
 from gateway.demand import Demand
 from gateway.errors import Unavailable
+from gateway.event_draft import EventDraft
 from gateway.exposure import Exposure
 from gateway.limit_headers import Limits
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
@@ -64,27 +68,35 @@ class Admission:
 
         `event_id` and `now_ms` (since 1970) become those of the usage event.
         """
+        occurred_at = datetime.fromtimestamp(now_ms / 1000, UTC)
+        draft = EventDraft(
+            event_id=event_id,
+            occurred_at=occurred_at,
+            period=billing_period(occurred_at),
+            principal=principal,
+            model=model,
+            stream=chat.stream,
+        )
         keys = ReservationKeys.of(principal.account_id, principal.key_id, event_id, self._shard_count)
-        draft = _Draft(principal, chat, model, keys, event_id, now_ms)
+        demand = Demand.of(chat, model)
         try:
-            reply = await self._ask(draft)
+            reply = await self._ask(draft, keys, demand)
             if reply[0] == b"cold":  # A new or emptied Redis has never heard of the account.
                 await self._publish(draft)
-                reply = await self._ask(draft)
+                reply = await self._ask(draft, keys, demand)
         except (RedisAway, RedisReplyError):
-            return self._admit_on_trust(draft)
+            return self._admit_on_trust(draft, keys, demand)
         if reply[0] != b"admitted":
             self._exposure.forget(principal)
             raise refusal(reply, model.name)
         self._exposure.remember(principal, time.monotonic())
         _, granted, cost, *left = reply
-        return draft.reservation(self._settlement, granted, cost, Limits(*left))
+        return self._reservation(draft, keys, demand, granted, cost, Limits(*left))
 
-    async def _ask(self, draft: "_Draft") -> Any:
-        demand = draft.demand
+    async def _ask(self, draft: EventDraft, keys: ReservationKeys, demand: Demand) -> Any:
         return await self._pipeline.call(
             script_calls.admit(
-                draft.keys,
+                keys,
                 period=draft.period.isoformat(),
                 model=draft.model.name,
                 lease_ms=self._lease_ms,
@@ -94,10 +106,11 @@ class Admission:
                 fewest_output_tokens=demand.fewest_output_tokens,
                 output_cost=demand.output_cost,
                 choices=demand.choices,
+                event=draft.estimate(TokenUsage(input=demand.likely_input_tokens)).encode(),
             )
         )
 
-    async def _publish(self, draft: "_Draft") -> None:
+    async def _publish(self, draft: EventDraft) -> None:
         try:
             await self._directory.publish_account(draft.principal.account_id, draft.period)
             await self._directory.publish_key(draft.principal.key_id, draft.period)
@@ -106,44 +119,23 @@ class Admission:
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise Unavailable("The account can't be looked up right now.", retry_after=1.0) from error
 
-    def _admit_on_trust(self, draft: "_Draft") -> Reservation:
-        cost = draft.demand.cost
-        trusted = self._spool.healthy and self._exposure.admit(draft.principal, cost, time.monotonic())
+    def _admit_on_trust(self, draft: EventDraft, keys: ReservationKeys, demand: Demand) -> Reservation:
+        trusted = self._spool.healthy and self._exposure.admit(draft.principal, demand.cost, time.monotonic())
         if not trusted:
             raise Unavailable("Limits can't be checked right now. Please try again.", retry_after=2.0)
         metrics.OFFLINE_ADMISSIONS.inc()
-        return draft.reservation(self._settlement, draft.demand.output_tokens, cost, None)
+        return self._reservation(draft, keys, demand, demand.output_tokens, demand.cost, None)
 
-
-class _Draft:
-    """A request on its way to a reservation."""
-
-    def __init__(
-        self, principal: Principal, chat: ChatRequest, model: Model, keys: ReservationKeys, event_id: UUID, now_ms: int
-    ) -> None:
-        self.principal = principal
-        self.chat = chat
-        self.model = model
-        self.keys = keys
-        self.demand = Demand.of(chat, model)
-        self.event_id = event_id
-        self.occurred_at = datetime.fromtimestamp(now_ms / 1000, UTC)
-        self.period = billing_period(self.occurred_at)
-
-    def reservation(self, settlement: Settlement, granted: int, cost: int, limits: Limits | None) -> Reservation:
+    def _reservation(
+        self, draft: EventDraft, keys: ReservationKeys, demand: Demand, granted: int, cost: int, limits: Limits | None
+    ) -> Reservation:
         return Reservation(
-            settlement,
-            event_id=self.event_id,
-            occurred_at=self.occurred_at,
-            period=self.period,
-            principal=self.principal,
-            model=self.model,
-            stream=self.chat.stream,
-            keys=self.keys,
+            self._settlement,
+            draft,
+            keys,
             cost=cost,
-            likely_input=self.demand.likely_input_tokens,
-            max_input=self.demand.max_input_tokens,
+            charge_terms=ChargeTerms(demand.likely_input_tokens, granted * demand.choices, demand.max_input_tokens),
             granted_output=granted,
-            choices=self.chat.choices,
             limits=limits,
+            on_trust=limits is None,
         )

@@ -37,7 +37,7 @@ from gateway.transport.tls import verified_context
 
 __all__ = ["Gateway", "open_gateway"]
 
-SCRIPTS = ("admit", "dispatch", "renew", "settle", "release")
+SCRIPTS = ("admit", "renew", "settle", "release")
 POSTGRES_CONNECTIONS = 4
 """Postgres is asked for unknown keys and cold accounts only."""
 START_CHECK_SECONDS = 2.0

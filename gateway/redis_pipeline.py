@@ -29,7 +29,6 @@ __all__ = ["RedisAway", "RedisPipeline", "RedisReplyError"]
 
 log = logging.getLogger(__name__)
 
-SKIP_REPLY = b"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$4\r\nSKIP\r\n"
 RUN_ID = re.compile(rb"^run_id:(\w+)\r?$", re.MULTILINE)
 MAX_UNANSWERED = 100_000
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
@@ -82,12 +81,6 @@ class RedisPipeline:
         if connection is None:
             raise RedisAway("not connected")
         return connection.send(parts)
-
-    def post(self, call: Call) -> None:
-        """Run a script whose reply nobody needs: Redis sends none. Raises RedisAway when there is no connection."""
-        if self._connection is None:
-            raise RedisAway("not connected")
-        self._connection.post(("EVALSHA", self._shas[call.script], len(call.keys), *call.keys, *call.arguments))
 
     async def run(self) -> None:
         """Keep a connection open until cancelled."""
@@ -165,23 +158,17 @@ class _Connection(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
 
     def send(self, parts: tuple[Argument, ...]) -> "asyncio.Future[Reply]":
-        self._write(hiredis.pack_command(parts))  # type: ignore[arg-type]  # Its stub means any length.
+        if self.lost.is_set() or len(self._waiting) >= MAX_UNANSWERED:
+            raise RedisAway(self.reason or "too many unanswered commands")
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(hiredis.pack_command(parts))  # type: ignore[arg-type]  # Its stub means any length.
         future: asyncio.Future[Reply] = self._loop.create_future()
         now = self._loop.time()
         self._waiting.append((future, now))
         if self._watch is None:
             self._watch = self._loop.call_at(now + self._reply_seconds, self._check)
         return future
-
-    def post(self, parts: tuple[Argument, ...]) -> None:
-        self._write(SKIP_REPLY + hiredis.pack_command(parts))  # type: ignore[arg-type]  # As above.
-
-    def _write(self, command: bytes) -> None:
-        if self.lost.is_set() or len(self._waiting) >= MAX_UNANSWERED:
-            raise RedisAway(self.reason or "too many unanswered commands")
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing.append(command)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

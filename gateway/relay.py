@@ -18,12 +18,13 @@ import time
 
 from core.failpoints import Failpoints
 from core.usage_event import Outcome
-from gateway.charge import Charge, ChargeTerms
+from gateway.charge import Charge
 from gateway.errors import UpstreamFailed
+from gateway.event_draft import Ending
 from gateway.exchange import ClientGone, Exchange
 from gateway.failover import OpenAnswer, transport_failure
 from gateway.headers import Headers
-from gateway.reservation import Ending, Reservation
+from gateway.reservation import Reservation
 from gateway.translators.translator import Answer, StreamTranslator
 from gateway.transport.errors import TransportError
 from gateway.upstream_failure import UpstreamFailure
@@ -73,7 +74,7 @@ class _Relayed:
         self._failpoints = failpoints
 
     async def whole(self, answer: Answer) -> None:
-        charge = Charge.of(answer.usage, answer.usage_flaw, answer.estimated_output, self._terms)
+        charge = Charge.of(answer.usage, answer.usage_flaw, answer.estimated_output, self._reservation.charge_terms)
         outcome = Outcome.CLIENT_GONE if self._client.client_gone else Outcome.COMPLETE
         await self._settle(charge, outcome)
         await self._client.answer(200, JSON, answer.body)
@@ -131,17 +132,12 @@ class _Relayed:
 
     async def _end(self, stream: StreamTranslator, outcome: Outcome, last: bytes) -> None:
         flaw = stream.usage_flaw if stream.finished else outcome.value
-        await self._settle(Charge.of(stream.usage, flaw, stream.delivered_output, self._terms), outcome)
+        terms = self._reservation.charge_terms
+        await self._settle(Charge.of(stream.usage, flaw, stream.delivered_output, terms), outcome)
         if outcome is Outcome.COMPLETE or outcome is Outcome.UPSTREAM_FAILED:
             await self._client.send(last, more=False)
         if stream.finished:
             await _read_tail(self._opened)
-
-    @property
-    def _terms(self) -> ChargeTerms:
-        reservation = self._reservation
-        granted = reservation.granted_output * reservation.choices
-        return ChargeTerms(reservation.likely_input, granted, reservation.max_input)
 
     async def _settle(self, charge: Charge, outcome: Outcome) -> None:
         self._failpoints.reach("before_settlement")

@@ -9,7 +9,7 @@ in the ledger, because the event's id is the same.
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from core import script_calls
 from core.lua_scripts import Call
@@ -34,30 +34,29 @@ class Settlement:
         self._exposure = exposure
         self._lease_ms = lease_ms
 
-    async def dispatch(self, keys: ReservationKeys, estimate: UsageEvent) -> None:
-        """Leave an estimate with the reservation, for the case that this process dies before it ends.
-
-        When this returns the estimate has left this process, or is on the disk while Redis is away: the request may be
-        sent. Nobody waits for Redis to answer. Raises SpoolFailed when neither takes it.
-        """
-        try:
-            self._pipeline.post(script_calls.dispatch(keys, event=estimate.encode()))
-        except RedisAway:
-            await self.intend(keys, estimate)
-        else:
-            await asyncio.sleep(0)  # The pipeline writes at the end of the loop's turn.
+    @property
+    def redis_connected(self) -> bool:
+        return self._pipeline.connected
 
     def intend(self, keys: ReservationKeys, estimate: UsageEvent) -> Awaitable[None]:
         """Put down on the disk what a request that is under way owes."""
         call = script_calls.settle_event(keys, estimate)
         return self._spool.put_intent(call.script, call.keys, call.arguments)
 
-    def renew(self, keys: ReservationKeys, estimate: UsageEvent) -> None:
-        """Prolong the lease and note what has been delivered so far."""
+    def renew(self, keys: ReservationKeys, estimate: UsageEvent, on_failure: Callable[[], None]) -> None:
+        """Prolong the lease and note what has been delivered so far. `on_failure` is called when Redis refuses it (no
+        memory) or has no such reservation: nothing there says then what the request owes."""
         try:
-            self._pipeline.post(script_calls.renew(keys, lease_ms=self._lease_ms, event=estimate.encode()))
+            reply = self._pipeline.call(script_calls.renew(keys, lease_ms=self._lease_ms, event=estimate.encode()))
         except RedisAway:
             return
+
+        def look(renewed: "asyncio.Future[Reply]") -> None:
+            error = renewed.exception()
+            if isinstance(error, RedisReplyError) or (error is None and renewed.result() == 0):
+                on_failure()
+
+        reply.add_done_callback(look)
 
     def settle(
         self, keys: ReservationKeys, event: UsageEvent, principal: Principal, offline_cost: int | None

@@ -1,9 +1,10 @@
 """
 Reservations whose gateway died: the lease ran out and nobody ended them.
 
-Never dispatched: released. Dispatched: settled with the event that the gateway left with its last renewal, an estimate
-that says so. Both are the gateway's own scripts, which look at the lease again: a gateway that renews or settles in
-this moment wins, and two sweepers end a reservation once.
+Each is settled with the event that the gateway left at admission or with its last renewal, an estimate that says so.
+(One that an older gateway has left without an event was never sent: it is released.) Both are the gateway's own
+scripts, which look at the lease again: a gateway that renews or settles in this moment wins, and two sweepers end a
+reservation once.
 """
 
 import logging

@@ -22,7 +22,12 @@ class Control:
     def __init__(self, faults: FaultQueue, record: Record, cache: PromptCache) -> None:
         self._faults = faults
         self._cache = cache
-        self._lists = {"served": record.served, "refused": record.refused, "unexpected": record.unexpected}
+        self._lists = {
+            "begun": record.begun,
+            "served": record.served,
+            "refused": record.refused,
+            "unexpected": record.unexpected,
+        }
 
     def routes(self) -> list[Route]:
         return [

@@ -94,6 +94,7 @@ class CompletionEndpoint:
         if script.status is not None:
             await connection.pause(script.first_byte_ms / 1000)
             raise scripted_error(script, script.status)
+        self._record.begun.append({"client_request_id": call.client_request_id, "model": call.model})
         await self._answer(connection, call, request, provider.reply(request, prompt, points, api_key))
 
     def _check(self, body: Any, headers: dict[str, str]) -> Family:

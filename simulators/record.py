@@ -82,6 +82,8 @@ class Record:
 
     def __init__(self, path: Path | None = None) -> None:
         self.served: deque[dict[str, Any]] = deque(maxlen=MOST_IN_MEMORY)
+        self.begun: deque[dict[str, Any]] = deque(maxlen=MOST_IN_MEMORY)
+        """Calls that were understood, whatever became of them."""
         self.refused: deque[dict[str, Any]] = deque(maxlen=MOST_FAILURES)
         self.unexpected: deque[dict[str, Any]] = deque(maxlen=MOST_FAILURES)
         # Never closed by us: streams that are cut while the process ends still write their entry.

@@ -45,6 +45,10 @@ class SimulatedUpstream:
         """What was served, oldest first: `served(client_request_id=..., outcome="complete")`."""
         return self._read("served", wanted)
 
+    def begun(self, **wanted: str) -> list[dict[str, Any]]:
+        """Calls whose request has arrived, also those that are still being answered."""
+        return self._read("begun", wanted)
+
     def refused(self, **wanted: str) -> list[dict[str, Any]]:
         """Calls that a script refused or cut before any part of an answer."""
         return self._read("refused", wanted)
@@ -67,7 +71,7 @@ class SimulatedUpstream:
 
     def clear(self) -> None:
         """Forget everything: record, failures, queued faults, cached prompts."""
-        for name in ("served", "refused", "unexpected", "faults", "cache"):
+        for name in ("begun", "served", "refused", "unexpected", "faults", "cache"):
             self._control.delete(f"/{name}").raise_for_status()
 
     def stop(self) -> None:

@@ -6,6 +6,7 @@
 --       5 input tokens (upper bound)          6 cost of the input, nano-dollars (upper bound)
 --       7 output tokens wanted per choice     8 fewest output tokens per choice worth an answer
 --       9 cost of one output token per choice, nano-dollars          10 choices
+--       11 the usage event to record if nobody ends the reservation (an estimate)
 --
 -- Returns {"admitted", output tokens granted per choice, reserved nano-dollars, ms to the next minute,
 --          account rpm, requests left, account tpm, tokens left}            (an unset limit is -1, and so is what it leaves)
@@ -82,7 +83,7 @@ for _, scope in ipairs(scopes) do
         'minute', minute, 'minute_requests', scope.requests + 1, 'minute_tokens', whole(scope.tokens + tokens))
 end
 redis.call('HSET', KEYS[3], 'cost', whole(cost), 'tokens', whole(tokens), 'minute', minute, 'period', period,
-    'account', KEYS[1], 'key', KEYS[2])
+    'account', KEYS[1], 'key', KEYS[2], 'event', ARGV[11])
 redis.call('ZADD', KEYS[4], whole(now + tonumber(ARGV[4])), ARGV[1])
 
 local account = scopes[1]

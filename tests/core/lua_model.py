@@ -71,7 +71,7 @@ class Admission:
     minute: int = 0
     live: bool = False
     lease_expired: bool = False
-    event: str | None = None
+    event: str = ""
     """What the sweeper would record."""
 
 
@@ -168,7 +168,7 @@ class Model:
         admission.live, admission.tokens = False, 0
         return 1
 
-    def leave_event(self, admission: Admission, event: str) -> int:
+    def renew(self, admission: Admission, event: str) -> int:
         if admission.live:
             admission.event = event
         return int(admission.live)

@@ -36,8 +36,7 @@ OPERATIONS = {
     "admit": 30,
     "settle": 14,
     "release": 5,
-    "dispatch": 3,
-    "renew": 3,
+    "renew": 5,
     "lease_runs_out": 4,
     "publish": 8,
     "publish_an_older_ledger": 2,
@@ -154,6 +153,7 @@ class Machine:
         period, request = self._period(), self.dice.request()
         event_id = str(UUID(int=next(self.event_ids)))
         admission = Admission(event_id, (account.scope, self.dice.choice(account.keys)), period)
+        admission.event = f"admitted-{event_id}"
         before_ms = self._well_before_the_edge()
         expected = self.model.admit(admission, request, before_ms)
 
@@ -169,6 +169,7 @@ class Machine:
                 fewest_output_tokens=request.fewest,
                 output_cost=request.output_cost,
                 choices=request.choices,
+                event=admission.event.encode(),
             )
         )
 
@@ -183,15 +184,17 @@ class Machine:
             rooms = [self.model.room(scope, period) for scope in admission.scopes]
             assert all(room is None or room >= 0 for room in rooms), "an admitted request passed a cap"
 
-    def dispatch(self) -> None:
-        if self.known:
-            self._leave_event("dispatch", self._one())
-
     def renew(self) -> None:
-        if self.known:
-            admission = self._one()
-            self._leave_event("renew", admission)
-            admission.lease_expired = admission.lease_expired and not admission.live
+        if not self.known:
+            return
+        admission = self._one()
+        event = f"renewed-{admission.event_id}"
+        expected = self.model.renew(admission, event)
+
+        reply = self._run(script_calls.renew(self._keys(admission), lease_ms=LEASE_MS, event=event.encode()))
+
+        assert reply == expected
+        admission.lease_expired = admission.lease_expired and not admission.live
 
     def lease_runs_out(self) -> None:
         if self.known and (admission := self._one()).live:
@@ -309,11 +312,14 @@ class Machine:
         for one in live:
             stored: Any = self.redis.hgetall(self._reservation(one))
             scopes = dict(zip(("account", "key"), self._scopes(one), strict=True))
-            event = {} if one.event is None else {"event": one.event}
-            expected = {"cost": one.cost, "tokens": one.tokens, "minute": one.minute, "period": one.period}
-            assert {key.decode(): value.decode() for key, value in stored.items()} == _text_values(
-                expected | scopes | event
-            )
+            expected: dict[str, Any] = {
+                "cost": one.cost,
+                "tokens": one.tokens,
+                "minute": one.minute,
+                "period": one.period,
+            }
+            expected["event"] = one.event
+            assert {key.decode(): value.decode() for key, value in stored.items()} == _text_values(expected | scopes)
 
     def check_the_stream(self) -> None:
         stored: Any = self.redis.xrange(SHARD.usage_stream)
@@ -359,17 +365,6 @@ class Machine:
                 force=force,
             )
         )
-
-        assert reply == expected
-
-    def _leave_event(self, script: str, admission: Admission) -> None:
-        event = f"{script}-{admission.event_id}"
-        expected = self.model.leave_event(admission, event)
-        keys, wire = self._keys(admission), event.encode()
-        if script == "dispatch":
-            reply = self._run(script_calls.dispatch(keys, event=wire))
-        else:
-            reply = self._run(script_calls.renew(keys, lease_ms=LEASE_MS, event=wire))
 
         assert reply == expected
 

@@ -79,6 +79,7 @@ class Bench:
                 fewest_output_tokens=fewest,
                 output_cost=output_cost,
                 choices=1,
+                event=b"{}",
             )
         )
 

@@ -44,10 +44,11 @@ class Counter:
         return chat(self.customer, f"[[sim {directive}]]", model=model, stream=stream, **more)
 
     @property
-    def dispatched(self) -> bool:
-        """A request is on its way to an upstream: its reservation holds an estimate."""
-        reservations = self.shared.redis.scan_iter("*:reservation:*", count=10_000)
-        return any(self.shared.redis.hexists(name, "event") for name in reservations)
+    def at_the_upstream(self) -> bool:
+        """A request that has not ended has arrived at an upstream."""
+        names = self.shared.redis.scan_iter("*:reservation:*", count=10_000)
+        event_ids = [name.decode().rpartition(":")[2] for name in names]
+        return any(self.upstream.begun(client_request_id=event_id) for event_id in event_ids)
 
     def one_event(self) -> Booked:
         [booked] = self.shared.wait_events(self.customer, 1)
@@ -72,7 +73,7 @@ def counter(
 
 
 async def leave_an_idle_connection(counter: Counter, kind: str) -> None:
-    """To the upstream, so that the next request is with it as soon as it is dispatched."""
+    """To the upstream, so that the next request is with it as soon as it is sent."""
     neighbour = counter.shared.customer()
     async with wire(counter.gateway.port) as client:
         await client.send(chat(neighbour, "Hello", model=counter.models.take(kind)))
@@ -118,7 +119,7 @@ async def test_a_client_that_leaves_before_the_answer_pays_for_its_input(
     async with wire(counter.gateway.port) as client:
         await leave_an_idle_connection(counter, kind)
         await client.send(counter.ask(kind, "first_byte_ms=4000 words=9", stream=stream))
-        eventually(lambda: counter.dispatched, "request at the upstream")
+        eventually(lambda: counter.at_the_upstream, "request at the upstream")
         await client.leave()
         left = time.monotonic()
         booked = counter.one_event()

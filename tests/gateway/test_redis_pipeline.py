@@ -69,7 +69,7 @@ async def test_calls_of_one_turn_travel_together_over_one_connection(redis_url: 
 async def test_calls_are_executed_in_the_order_in_which_they_were_made(redis_url: str) -> None:
     async with connected(redis_url) as redis:
         for number in range(300):
-            redis.post(Call("append", ("order",), (number,)))
+            redis.call(Call("append", ("order",), (number,)))
         await redis.call(Call("append", ("order",), ("last",)))
         entries = await redis.command("LRANGE", "order", 0, -1)
 
@@ -112,8 +112,6 @@ async def test_without_a_connection_a_call_fails_at_once(redis_url: str, valkey_
 
         with pytest.raises(RedisAway):
             await redis.call(Call("echo", ("k",), ("v",)))
-        with pytest.raises(RedisAway):
-            redis.post(Call("echo", ("k",), ("v",)))
 
         assert time.monotonic() - began < 0.05
 
@@ -235,3 +233,18 @@ async def test_a_database_named_in_the_query_is_the_one_that_is_used(redis_url: 
 
         assert await observer.exists("list") == 0
         await redis.command("FLUSHDB")
+
+
+async def test_a_user_who_may_do_little_still_gets_each_reply_to_its_own_call(redis_url: str) -> None:
+    """B11: a command that is refused has one reply like any other, and moves nobody's."""
+    rights = ["-@all", "+auth", "+client|setname", "+select", "+info", "+script|load", "+evalsha", "~*"]
+    async with connected(redis_url) as office:
+        await office.command("ACL", "SETUSER", "narrow", "on", ">word", *rights)
+    address = redis_url.partition("@")[2]
+
+    async with connected(f"redis://narrow:word@{address}") as redis:
+        calls = [redis.call(Call("echo", ("k",), (n,))) if n % 3 else redis.command("PING") for n in range(30)]
+        replies = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [reply for n, reply in enumerate(replies) if n % 3] == [[b"k", b"%d" % n] for n in range(30) if n % 3]
+    assert {type(reply) for reply in replies[::3]} == {RedisReplyError}

@@ -4,10 +4,9 @@ from dataclasses import replace
 import pytest
 
 from core.redis_keys import ShardKeys, shards
-from core.usage_event import UsageEvent
 from metering.metrics import SWEEPS
 from tests.metering.events import event
-from tests.metering.workbench import SHARDS, Workbench, workbench
+from tests.metering.workbench import SHARDS, workbench
 
 EXPIRED_MS = -5_000
 """A lease that ran out: the scripts compare whole seconds."""
@@ -17,16 +16,14 @@ def swept(kind: str) -> float:
     return float(SWEEPS.labels(kind)._value.get())
 
 
-async def dispatch(bench: Workbench, item: UsageEvent, wire: bytes | None = None) -> None:
-    shard = ShardKeys.of(item.account_id, SHARDS)
-    await bench.redis.hset(shard.reservation(item.event_id), "event", wire or item.encode())
-
-
-async def test_a_request_that_never_reached_an_upstream_is_released(database_url: str, redis_url: str) -> None:
+async def test_a_reservation_that_an_older_gateway_left_without_an_event_is_released(
+    database_url: str, redis_url: str
+) -> None:
     item, before = event(), swept("released")
     async with workbench(database_url, redis_url) as bench:
         await bench.open_scopes(item)
         await bench.admit(item, cost=500, lease_ms=EXPIRED_MS)
+        await bench.redis.hdel(ShardKeys.of(item.account_id, SHARDS).reservation(item.event_id), "event")
 
         await bench.sweeper.round()
 
@@ -36,14 +33,13 @@ async def test_a_request_that_never_reached_an_upstream_is_released(database_url
         assert swept("released") == before + 1
 
 
-async def test_a_dispatched_request_is_settled_with_the_estimate_that_its_gateway_left(
+async def test_a_request_of_a_dead_gateway_is_settled_with_the_estimate_that_its_gateway_left(
     database_url: str, redis_url: str
 ) -> None:
     item = event(cost=700, estimated="lease_expired")
     async with workbench(database_url, redis_url) as bench:
         await bench.open_scopes(item)
         await bench.admit(item, cost=1_000, lease_ms=EXPIRED_MS)
-        await dispatch(bench, item)
 
         await bench.sweeper.round()
         await bench.drain()
@@ -59,7 +55,6 @@ async def test_a_live_lease_is_left_alone(database_url: str, redis_url: str) -> 
     async with workbench(database_url, redis_url) as bench:
         await bench.open_scopes(item)
         await bench.admit(item, cost=500, lease_ms=60_000)
-        await dispatch(bench, item)
 
         await bench.sweeper.round()
 
@@ -73,7 +68,6 @@ async def test_sweepers_at_once_end_each_reservation_once(database_url: str, red
         for item in items:
             await bench.open_scopes(item)
             await bench.admit(item, cost=100, lease_ms=EXPIRED_MS)
-            await dispatch(bench, item)
 
         await asyncio.gather(*(bench.sweeper.round() for _ in range(4)))
         entries = await bench.entries_left()
@@ -90,7 +84,6 @@ async def test_a_gateway_that_renews_in_the_meantime_keeps_its_reservation(datab
     async with workbench(database_url, redis_url) as bench:
         await bench.open_scopes(item)
         await bench.admit(item, cost=500, lease_ms=EXPIRED_MS)
-        await dispatch(bench, item)
         seconds, _ = await bench.redis.time()
         await bench.redis.zadd(shard.leases, {str(item.event_id): (seconds + 60) * 1000})
 
@@ -107,7 +100,6 @@ async def test_a_settlement_that_comes_after_the_sweep_changes_nothing_in_the_le
     async with workbench(database_url, redis_url) as bench:
         await bench.open_scopes(item)
         await bench.admit(item, cost=1_000, lease_ms=EXPIRED_MS)
-        await dispatch(bench, item)
         await bench.sweeper.round()
 
         await bench.settle(replace(item, cost=650, estimated=""))
@@ -120,8 +112,7 @@ async def test_an_event_that_cannot_be_read_ends_as_a_dead_letter(database_url: 
     item = event()
     async with workbench(database_url, redis_url) as bench:
         await bench.open_scopes(item)
-        await bench.admit(item, cost=500, lease_ms=EXPIRED_MS)
-        await dispatch(bench, item, b"{half an eve")
+        await bench.admit(item, cost=500, lease_ms=EXPIRED_MS, wire=b"{half an eve")
 
         await bench.sweeper.round()
         await bench.drain()

@@ -69,8 +69,8 @@ class Workbench:
         for event in events:
             await self.settle(event)
 
-    async def admit(self, event: UsageEvent, *, cost: int, lease_ms: int = 60_000) -> Any:
-        """Reserve `cost` nano-dollars for it."""
+    async def admit(self, event: UsageEvent, *, cost: int, lease_ms: int = 60_000, wire: bytes | None = None) -> Any:
+        """Reserve `cost` nano-dollars for it; `wire` is left for the sweeper instead of the event."""
         return await self._scripts.run(
             script_calls.admit(
                 self._keys(event),
@@ -83,6 +83,7 @@ class Workbench:
                 fewest_output_tokens=1,
                 output_cost=0,
                 choices=1,
+                event=wire or event.encode(),
             )
         )
 

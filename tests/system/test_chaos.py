@@ -46,7 +46,7 @@ def test_a_process_may_die_at_each_of_its_edges(server_directory: Path) -> None:
     ("guard", "module", "kill"),
     [
         ("spool", "gateway", Kill(1.0, "valkey", 0.5)),
-        ("dispatch-mark", "gateway", Kill(1.0, "gateway 0", 0.0)),
+        ("estimate", "gateway", Kill(1.0, "gateway 0", 0.0)),
         ("sweeper", "metering", Kill(1.0, "gateway 0", 0.0)),
     ],
 )

@@ -7,10 +7,10 @@ import asyncio
 import runpy
 import sys
 from collections.abc import Callable
+from typing import Any
 
-from core.redis_keys import ReservationKeys
-from core.usage_event import UsageEvent
-from gateway.settlement import Settlement
+from core import script_calls
+from core.lua_scripts import Call
 from gateway.spool import Spool
 from gateway.spool_file import Record
 from metering.sweeper import Sweeper
@@ -27,13 +27,14 @@ def without_spool() -> None:
     Spool._put = drop  # type: ignore[method-assign]
 
 
-def without_dispatch_mark() -> None:
-    """A reservation does not say that its request was sent."""
+def without_estimate() -> None:
+    """A reservation does not say what its request owes if nobody ends it."""
+    whole = script_calls.admit
 
-    async def nothing(self: Settlement, keys: ReservationKeys, estimate: UsageEvent) -> None:
-        return None
+    def admit(*keys: Any, **arguments: Any) -> Call:
+        return whole(*keys, **{**arguments, "event": b"{}"})
 
-    Settlement.dispatch = nothing  # type: ignore[method-assign]
+    script_calls.admit = admit
 
 
 def without_sweeper() -> None:
@@ -47,7 +48,7 @@ def without_sweeper() -> None:
 
 GUARDS: dict[str, Callable[[], None]] = {
     "spool": without_spool,
-    "dispatch-mark": without_dispatch_mark,
+    "estimate": without_estimate,
     "sweeper": without_sweeper,
 }
 

@@ -1,0 +1,69 @@
+"""A usage event on its way: what is fixed at admission, and what its ending adds. Pure."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from uuid import UUID
+
+from core.models_file import Model, Target
+from core.principal import Principal
+from core.token_usage import TokenUsage
+from core.usage_event import Outcome, UsageEvent
+
+__all__ = ["Ending", "EventDraft"]
+
+GATEWAY_LOST = "gateway_lost"
+"""Reason of the estimate that the sweeper records when nobody ends a reservation."""
+
+
+@dataclass(slots=True, kw_only=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
+class Ending:
+    """How an answer ended and what it used."""
+
+    usage: TokenUsage
+    outcome: Outcome
+    estimated: str = ""
+    """Why the counts are ours; empty when they are the upstream's."""
+    status: int = 200
+    latency_ms: int = 0
+    first_byte_ms: int = 0
+    upstream_request_id: str = ""
+
+
+@dataclass(slots=True, kw_only=True)  # Not frozen: as above.
+class EventDraft:
+    event_id: UUID
+    occurred_at: datetime
+    period: date
+    principal: Principal
+    model: Model
+    stream: bool
+
+    def estimate(self, usage: TokenUsage, target: Target | None = None, attempt: int = 0) -> UsageEvent:
+        """What is recorded if this process dies before it ends the request."""
+        return self.event(Ending(usage=usage, outcome=Outcome.CUT, estimated=GATEWAY_LOST), target, attempt)
+
+    def event(self, ending: Ending, target: Target | None, attempt: int) -> UsageEvent:
+        """`attempt` is the one that answered; 0 and no target when no upstream was asked yet."""
+        model = self.model
+        return UsageEvent(
+            event_id=self.event_id,
+            occurred_at=self.occurred_at,
+            period=self.period,
+            account_id=self.principal.account_id,
+            key_id=self.principal.key_id,
+            model=model.name,
+            provider=target.provider.name if target else "",
+            target=target.name if target else "",
+            upstream_request_id=ending.upstream_request_id,
+            usage=ending.usage,
+            weights=model.weights,
+            price_version=model.price_version,
+            cost=model.price.cost(ending.usage),
+            status=ending.status,
+            outcome=ending.outcome,
+            estimated=ending.estimated,
+            attempt=attempt,
+            stream=self.stream,
+            latency_ms=ending.latency_ms,
+            first_byte_ms=ending.first_byte_ms,
+        )
