@@ -3,10 +3,13 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
+
+import pytest
 
 from core.billing_period import billing_period
 from core.usage_event import UsageEvent
@@ -20,6 +23,7 @@ from tests.simulated_upstream import SimulatedUpstream
 
 HASTY = {"GATEWAY_REDIS_SECONDS": "0.3"}
 DONE = b"data: [DONE]"
+SLOW = "[[sim words=300 pause_ms=20]]"
 MODELS = ["gpt-4o-mini", "claude-haiku-4-5"]
 
 
@@ -333,6 +337,46 @@ async def test_a_redis_without_memory_refuses_endings_which_wait_until_it_has_so
     assert during == {200: 3}
     assert everything_served_is_booked(installation, upstream, customer)
     installation.assert_nothing_held()
+
+
+@pytest.mark.parametrize("refusal", ["no memory", "read-only"])
+async def test_a_gateway_killed_while_redis_refuses_writes_leaves_a_record_of_every_stream(
+    installation: Installation, valkey_server: ValkeyServer, refusal: str
+) -> None:
+    """S3, B1: connected to Redis all the time, so nothing says "away"; the requests are admitted on trust."""
+    customer = installation.customer()
+    first = installation.start_gateway()
+    await ask(first, customer)
+
+    with refusing_writes(installation, refusal):
+        async with AsyncExitStack() as clients:
+            for number in range(12):
+                client = await clients.enter_async_context(wire(first.port))
+                await client.send(chat(customer, SLOW, model=MODELS[number % 2], stream=True))
+                await client.head()
+                await client.read_past(CONTENT)
+            first.kill()
+    second = installation.start_gateway()
+    await wait_distinct(installation, customer, 13)
+
+    lost = list(distinct_events(installation, customer).values())[1:]
+    assert {(event.estimated, event.usage.input > 0) for event in lost} == {("gateway_lost", True)}
+    await until(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
+    installation.assert_nothing_held()
+    assert second.stop() == 0
+
+
+@contextmanager
+def refusing_writes(installation: Installation, how: str) -> Iterator[None]:
+    """Redis answers, and takes nothing."""
+    if how == "no memory":
+        installation.redis.config_set("maxmemory", 1)
+        yield
+        installation.redis.config_set("maxmemory", 0)
+    else:
+        installation.redis.replicaof("127.0.0.1", "1")
+        yield
+        installation.redis.replicaof("NO", "ONE")
 
 
 async def test_an_outage_of_redis_does_not_flood_the_log(
