@@ -32,6 +32,7 @@ from portal_api.api_keys import KeyLimits
 __all__ = ["MODEL_NAMES", "Gateway", "Stack", "open_stack"]
 
 START_SECONDS = 30.0
+ROOT = Path(__file__).resolve().parent.parent
 MEMORY = Path("/dev/shm")  # noqa: S108  # A fresh directory of our own below it.
 """A disk that syncs an append-only file makes Valkey wait, and would be what is measured."""
 NICE = 10
@@ -92,6 +93,7 @@ class Stack:
             module=module,
             environment={
                 **self.environment,
+                "PYTHONPATH": str(ROOT),  # Installed are only the packages of the product, not `module` of this one.
                 "GATEWAY_PORT": str(port),
                 "GATEWAY_ADMIN_PORT": str(admin_port),
                 "GATEWAY_WORKERS": str(workers),

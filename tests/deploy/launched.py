@@ -74,8 +74,9 @@ def launched(
 
 
 @contextlib.contextmanager
-def launched_for_real(directory: Path) -> Iterator[Launched]:
-    state = directory / "state"
+def launched_for_real(directory: Path, name: str = "state") -> Iterator[Launched]:
+    """Its state directory is `name` in `directory`."""
+    state = directory / name
     _avoid_default_ports(state)
     yield from _running(Launched(state, [POINDEXTER, "up", "--state-directory", state], NO_SETTINGS))
 
