@@ -37,7 +37,7 @@ local function read(name, key)
     return {
         name = name, key = key, status = values[1],
         rpm = tonumber(values[2] or ''), tpm = tonumber(values[3] or ''),
-        concurrency = tonumber(values[4] or ''), cap = tonumber(values[5] or ''),
+        concurrency = tonumber(values[4] or ''), cap = tonumber(values[5] or ''), cap_text = values[5] or '',
         in_flight = tonumber(values[6] or 0), reserved = tonumber(values[7] or 0),
         requests = same_minute and tonumber(values[9] or 0) or 0,
         tokens = same_minute and tonumber(values[10] or 0) or 0,
@@ -83,7 +83,8 @@ for _, scope in ipairs(scopes) do
         'minute', minute, 'minute_requests', scope.requests + 1, 'minute_tokens', whole(scope.tokens + tokens))
 end
 redis.call('HSET', KEYS[3], 'cost', whole(cost), 'tokens', whole(tokens), 'minute', minute, 'period', period,
-    'account', KEYS[1], 'key', KEYS[2], 'event', ARGV[11])
+    'account', KEYS[1], 'key', KEYS[2], 'account_cap', scopes[1].cap_text, 'key_cap', scopes[2].cap_text,
+    'event', ARGV[11])
 redis.call('ZADD', KEYS[4], whole(now + tonumber(ARGV[4])), ARGV[1])
 
 local account = scopes[1]

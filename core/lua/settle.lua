@@ -1,6 +1,8 @@
 -- End a reservation with a usage event: release what was reserved, add what was spent, put the event on the stream.
 -- Both happen or neither. A settlement never fails because of the balance: what would pass a cap is waived, i.e. recorded
--- on the event and never charged.
+-- on the event and never charged. Charged is what the cap has room for now, or what was reserved, as far as the cap that
+-- it was reserved under has room: never more than the highest cap since the admission. What other requests hold is theirs
+-- to use, but nobody's before it is used.
 --
 -- KEYS  1 account scope   2 key scope   3 reservation   4 leases   5 usage stream
 -- ARGV  1 event id        2 period      3 cost, nano-dollars       4 tokens used    5 usage event
@@ -11,7 +13,7 @@
 --
 -- Returns {charged, waived} in nano-dollars, or nil when the sweeper came too early or too late.
 
-local reservation = redis.call('HMGET', KEYS[3], 'cost', 'tokens', 'minute')
+local reservation = redis.call('HMGET', KEYS[3], 'cost', 'tokens', 'minute', 'account_cap', 'key_cap')
 local cost = tonumber(ARGV[3])
 
 local function whole(number)
@@ -35,8 +37,10 @@ for scope = 1, 2 do
         in_flight = tonumber(values[5] or 0), minute = values[6], minute_tokens = tonumber(values[7] or 0),
     }
     if found.cap then
-        local room = found.cap - (found.reserved - held) - tonumber(values[3] or 0) - found.pending
-        charged = math.min(charged, math.max(room, held, 0))  -- What was reserved was granted, whatever the cap is now.
+        local spent = tonumber(values[3] or 0) + found.pending
+        local cap_then = tonumber(reservation[3 + scope] or '')  -- Without one, all that was reserved was granted.
+        local promised = cap_then and math.min(held, cap_then - spent) or held
+        charged = math.min(charged, math.max(found.cap - spent, promised, 0))
     end
     scopes[scope] = found
 end

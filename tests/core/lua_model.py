@@ -69,6 +69,8 @@ class Admission:
     tokens: int = 0
     """What it counts in its minute: reserved, then used, or nothing."""
     minute: int = 0
+    caps: tuple[int | None, int | None] = (None, None)
+    """Of the account and of the key, when it was admitted."""
     live: bool = False
     lease_expired: bool = False
     event: str = ""
@@ -143,6 +145,8 @@ class Model:
             return refusal
         admission.cost = request.input_cost + granted * request.output_cost
         admission.tokens, admission.minute, admission.live = tokens, minute, True
+        account, key = (scope.limits.cap if scope.limits else None for scope in admission.scopes)
+        admission.caps = account, key
         for scope in admission.scopes:
             scope.minute = minute
         self.admissions.append(admission)
@@ -153,10 +157,11 @@ class Model:
             return None
         held = admission.cost if admission.live else 0
         charged = cost
-        for scope in admission.scopes:
-            room = self.room(scope, admission.period)
-            if room is not None:
-                charged = min(charged, max(room + held, held, 0))
+        for scope, cap_then in zip(admission.scopes, admission.caps, strict=True):
+            if scope.limits is not None and scope.limits.cap is not None:
+                spent = self.spent(scope, admission.period)
+                promised = held if cap_then is None else min(held, cap_then - spent)
+                charged = min(charged, max(scope.limits.cap - spent, promised, 0))
         if admission.live:
             admission.live, admission.tokens = False, tokens
         self.entries.append(Entry(admission, charged, cost - charged))

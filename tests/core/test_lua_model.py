@@ -207,7 +207,7 @@ class Machine:
         admission, sweeper = self._one(), self.dice.chance(30)
         cost = admission.cost * self.dice.randint(0, 150) // 100 + (self.dice.amount() if self.dice.chance(30) else 0)
         tokens = self.dice.choice([0, admission.tokens, self.dice.randint(0, 3_000)])
-        before = [self.model.room(scope, admission.period) for scope in admission.scopes]
+        before = [self.model.spent(scope, admission.period) for scope in admission.scopes]
         expected = self.model.settle(admission, cost, tokens, only_if_expired=sweeper)
 
         event = self._event(admission).encode()
@@ -227,9 +227,11 @@ class Machine:
             return
         last: Any = self.redis.xrevrange(SHARD.usage_stream, count=1)
         self.stream_ids[self.model.entries[-1]] = last[0][0].decode()
-        for scope, room in zip(admission.scopes, before, strict=True):
-            after = self.model.room(scope, admission.period)
-            assert room is None or after is None or after >= min(room, 0), "a settlement passed a cap"
+        for scope, cap_then, spent in zip(admission.scopes, admission.caps, before, strict=True):
+            cap = scope.limits.cap if scope.limits else None
+            if cap is not None and cap_then is not None:
+                after = self.model.spent(scope, admission.period)
+                assert after <= max(cap, cap_then, spent), "a settlement passed a cap"
 
     def release(self) -> None:
         if not self.known:
@@ -317,8 +319,10 @@ class Machine:
                 "tokens": one.tokens,
                 "minute": one.minute,
                 "period": one.period,
+                "event": one.event,
+                "account_cap": one.caps[0],
+                "key_cap": one.caps[1],
             }
-            expected["event"] = one.event
             assert {key.decode(): value.decode() for key, value in stored.items()} == _text_values(expected | scopes)
 
     def check_the_stream(self) -> None:
@@ -478,4 +482,4 @@ def _decoded(fields: dict[bytes, bytes]) -> dict[str, str]:
 
 
 def _text_values(fields: dict[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in fields.items()}
+    return {name: "" if value is None else str(value) for name, value in fields.items()}

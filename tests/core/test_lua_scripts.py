@@ -83,6 +83,11 @@ class Bench:
             )
         )
 
+    async def hold(self, number: int, cost: int) -> None:
+        """Reserve exactly `cost`."""
+        reply = await self.admit(number, input_cost=cost, wanted=0, output_cost=0, fewest=0)
+        assert reply[:3] == [b"admitted", 0, cost]
+
     async def settle(self, number: int, cost: int) -> Any:
         return await self.scripts.run(
             script_calls.settle(keys(number), period=PERIOD, cost=cost, tokens=0, event=b"{}")
@@ -141,3 +146,44 @@ async def test_requests_at_once_take_the_cap_exactly_and_none_is_denied_that_fit
 
         assert outcomes.count(b"admitted") == requests
         assert outcomes.count(b"cap") == 20
+
+
+async def test_an_answer_larger_than_its_grant_is_paid_from_what_others_only_hold(redis_url: str) -> None:
+    """S23: an upstream ignored the output limit. The cap has room; that others have reserved it waives nothing."""
+    async with bench(redis_url) as here:
+        await here.open(cap=1_000)
+        await here.hold(1, 100)
+        for number in range(2, 11):
+            await here.hold(number, 100)
+
+        large = await here.settle(1, 600)
+        rest = [await here.settle(number, 50) for number in range(2, 11)]
+
+        assert large == [600, 0]
+        assert rest == [[50, 0]] * 8 + [[0, 50]]
+        assert await here.redis.hget(ACCOUNT, f"pending:{PERIOD}") == b"1000"
+
+
+@pytest.mark.parametrize(("cap", "charged"), [(700, 500), (500, 500), (300, 300), (200, 300), (0, 300)])
+async def test_a_cap_that_was_lowered_under_a_request_takes_at_most_what_was_reserved(
+    redis_url: str, cap: int, charged: int
+) -> None:
+    """300 were reserved under a cap of 1,000; the answer costs 500."""
+    async with bench(redis_url) as here:
+        await here.open(cap=1_000)
+        await here.hold(1, 300)
+        await here.redis.hset(ACCOUNT, "cap", cap)
+
+        assert await here.settle(1, 500) == [charged, 500 - charged]
+
+
+async def test_nothing_that_was_reserved_passes_the_highest_cap_since(redis_url: str) -> None:
+    async with bench(redis_url) as here:
+        await here.open(cap=1_000)
+        await here.hold(1, 600)
+        await here.hold(2, 400)
+        await here.redis.hset(ACCOUNT, "cap", 10)
+
+        assert await here.settle(1, 600) == [600, 0]
+        await here.redis.hincrby(ACCOUNT, f"pending:{PERIOD}", 300)  # More than its grant, by another answer.
+        assert await here.settle(2, 400) == [100, 300]
