@@ -14,6 +14,7 @@ request finds what this one has left, on any gateway. It costs one round trip to
 """
 
 import asyncio
+import logging
 import time
 
 from core.failpoints import Failpoints
@@ -31,6 +32,8 @@ from gateway.upstream_failure import UpstreamFailure
 from gateway.upstreams import AttemptOutcome
 
 __all__ = ["Relay"]
+
+log = logging.getLogger(__name__)
 
 JSON: Headers = [(b"content-type", b"application/json")]
 EVENT_STREAM: Headers = [
@@ -77,6 +80,7 @@ class _Relayed:
         charge = Charge.of(answer.usage, answer.usage_flaw, answer.estimated_output, self._reservation.charge_terms)
         outcome = Outcome.CLIENT_GONE if self._client.client_gone else Outcome.COMPLETE
         await self._settle(charge, outcome)
+        self._note(answer.oddity)
         await self._client.answer(200, JSON, answer.body)
 
     async def streamed(self, stream: StreamTranslator) -> None:
@@ -137,7 +141,12 @@ class _Relayed:
         if outcome is Outcome.COMPLETE or outcome is Outcome.UPSTREAM_FAILED:
             await self._client.send(last, more=False)
         if stream.finished:
+            self._note(stream.oddity)
             await _read_tail(self._opened)
+
+    def _note(self, oddity: str | None) -> None:
+        if oddity is not None:
+            log.warning("unusual answer", extra={"target": self._opened.upstream.target.name, "what": oddity})
 
     async def _settle(self, charge: Charge, outcome: Outcome) -> None:
         self._failpoints.reach("before_settlement")

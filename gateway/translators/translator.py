@@ -33,6 +33,8 @@ class Answer:
     """Tokens of the delivered text by our own estimate; 0 when the reported usage can be trusted."""
     usage_flaw: str | None
     """Why the reported usage can't be trusted as it is, such as "input_missing": metered as estimated."""
+    oddity: str | None = None
+    """Something in the answer that our tables have no row for, in words for the log."""
 
 
 class StreamTranslator(Protocol):
@@ -40,7 +42,7 @@ class StreamTranslator(Protocol):
     One streamed answer on its way to the client. Not thread-safe.
 
     What `feed` returned before `committed` may be thrown away when another target is tried; after that nothing is
-    taken back. Once `finished` or `failure` is set, everything that follows is dropped.
+    taken back. Once `finished` or `failure` is set, nothing that follows reaches the client; late usage still counts.
     """
 
     @property
@@ -62,6 +64,10 @@ class StreamTranslator(Protocol):
     @property
     def usage_flaw(self) -> str | None:
         """Why `usage` can't be trusted as it is: "input_missing" leaves the input to the caller's own estimate."""
+
+    @property
+    def oddity(self) -> str | None:
+        """Something in a finished answer that our tables have no row for, in words for the log."""
 
     @property
     def delivered_output(self) -> int:

@@ -6,15 +6,16 @@ import orjson
 
 from core.token_usage import TokenUsage
 from gateway.translators.anthropic.errors import in_band_failure
-from gateway.translators.anthropic.stop_reasons import finish_reason, refusal_text
-from gateway.translators.anthropic.thinking_blocks import FIELDS
+from gateway.translators.anthropic.stop_reasons import finish_reason, refusal_text, unknown_reason
+from gateway.translators.anthropic.thinking_blocks import FIELDS, Thought, written
 from gateway.translators.anthropic.usage import UsageReport, client_usage
 from gateway.translators.delivered import text_tokens
 from gateway.translators.error_object import load_object
+from gateway.translators.exact_json import has_long_number, load_exactly
 from gateway.translators.translator import Answer, MalformedAnswer
 from gateway.upstream_failure import Fault, UpstreamFailure
 
-__all__ = ["chat_answer"]
+__all__ = ["arguments", "chat_answer"]
 
 
 def chat_answer(body: bytes, *, created: int, input_includes_cache: bool) -> Answer:
@@ -30,7 +31,8 @@ def chat_answer(body: bytes, *, created: int, input_includes_cache: bool) -> Ans
     except orjson.JSONEncodeError as error:
         raise MalformedAnswer(_garbage("it is nested too deeply")) from error
     trusted = usage is not None and flaw is None
-    return Answer(completion, usage, 0 if trusted else delivered, flaw)
+    oddity = unknown_reason(source.get("stop_reason"))
+    return Answer(completion, usage, 0 if trusted else delivered, flaw, oddity)
 
 
 def _source(body: bytes) -> dict[str, Any]:
@@ -39,6 +41,9 @@ def _source(body: bytes) -> dict[str, Any]:
         raise MalformedAnswer(in_band_failure(source))
     if source is None or not isinstance(source.get("content"), list):
         raise MalformedAnswer(_garbage("it is not a message"))
+    if b'"tool_use"' in body and has_long_number(body):
+        exact: dict[str, Any] = load_exactly(body)
+        return exact
     return source
 
 
@@ -67,24 +72,36 @@ def _choice(source: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _message(source: dict[str, Any]) -> dict[str, Any]:
-    blocks = [block for block in source["content"] if isinstance(block, dict)]
-    calls = [_tool_call(block) for block in blocks if block.get("type") == "tool_use"]
-    texts = [block["text"] for block in blocks if block.get("type") == "text" and isinstance(block.get("text"), str)]
+    texts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    thoughts: list[Thought] = []
+    for block in source["content"]:
+        kind = block.get("type") if isinstance(block, dict) else None
+        if kind == "tool_use":
+            calls.append(_tool_call(block))
+        elif kind == "text" and isinstance(block.get("text"), str):
+            texts.append(block["text"])
+        elif kind in FIELDS:
+            fields = {name: str(block.get(name) or "") for name in FIELDS[kind]}
+            thoughts.append(Thought({"type": kind, **fields}, sum(map(len, texts)), len(calls)))
     message: dict[str, Any] = {
         "role": "assistant",
         "content": "".join(texts) if texts or not calls else None,
         "refusal": refusal_text(source.get("stop_reason"), source.get("stop_details")),
     }
-    thoughts = [block for block in blocks if block.get("type") in FIELDS]
     if thoughts:
-        message["reasoning_content"] = "".join(str(block.get("thinking") or "") for block in thoughts)
-        message["thinking_blocks"] = thoughts
+        message["reasoning_content"] = "".join(thought.block.get("thinking", "") for thought in thoughts)
+        message["thinking_blocks"] = [written(thought) for thought in thoughts]
     if calls:
         message["tool_calls"] = calls
     return message
 
 
 def _tool_call(block: dict[str, Any]) -> dict[str, Any]:
-    arguments = orjson.dumps(block.get("input") or {}).decode()
-    function = {"name": str(block.get("name") or ""), "arguments": arguments}
+    function = {"name": str(block.get("name") or ""), "arguments": arguments(block.get("input"))}
     return {"id": str(block.get("id") or ""), "type": "function", "function": function}
+
+
+def arguments(input: object) -> str:
+    """Of a tool call, as the text that OpenAI makes of them."""
+    return orjson.dumps(input or {}).decode()

@@ -1,24 +1,25 @@
 """The body for `POST /v1/messages`, made of a chat completion request. docs/translation.md shows it row by row."""
 
+import hashlib
 from typing import Any
 
 from gateway.chat_request import ChatRequest, Document
-from gateway.errors import InvalidRequest
 from gateway.translators.anthropic.messages import conversation
-from gateway.translators.anthropic.response_format import output_format
+from gateway.translators.anthropic.response_format import AnswerFormat, answer_format
+from gateway.translators.anthropic.sampling import sampling
 from gateway.translators.anthropic.shape import as_list, as_object, as_text, unsupported
 from gateway.translators.anthropic.thinking import Thinking, thinking
-from gateway.translators.anthropic.tools import tool_choice, tool_definitions
+from gateway.translators.anthropic.tools import tool_choice, tool_definitions, tools_of_the_history
 
 __all__ = ["request_document"]
 
 TRANSLATED = {
     "max_completion_tokens", "max_tokens", "messages", "metadata", "model", "output_config", "parallel_tool_calls",
     "reasoning", "reasoning_effort", "response_format", "safety_identifier", "service_tier", "stop", "stream",
-    "stream_options", "temperature", "thinking", "tool_choice", "tools", "top_p", "user",
+    "stream_options", "temperature", "thinking", "tool_choice", "tools", "top_k", "top_p", "user",
 }  # fmt: skip
-PASSED_ON = ("top_k", "cache_control", "container", "mcp_servers", "context_management")
-"""Anthropic's own parameters."""
+PASSED_ON = ("cache_control", "context_management")
+"""Anthropic's own parameters, as far as they cost nothing that no token counts."""
 IGNORED = {"prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "seed", "store"}
 """Hints and bookkeeping: an answer without them is still the answer that was asked for."""
 ONLY_AS_DEFAULT: dict[str, tuple[object, ...]] = {
@@ -42,21 +43,20 @@ def request_document(chat: ChatRequest, *, upstream_model: str, max_output_token
     limit = max_output_tokens if clamp else chat.max_output_tokens or max_output_tokens
     system, messages = conversation(document["messages"])
     tools = tool_definitions(document.get("tools"))
+    answer = answer_format(document.get("response_format"), has_tools=bool(tools))
+    if answer.instruction is not None:
+        system.append({"type": "text", "text": answer.instruction})
     thought = thinking(document, model=upstream_model, max_tokens=limit, clamped=clamp)
     body = {
         "model": upstream_model,
         "max_tokens": limit,
         "system": system or None,
         "messages": messages,
-        "tools": tools or None,
-        "tool_choice": tool_choice(
-            document.get("tool_choice"), document.get("parallel_tool_calls"), has_tools=bool(tools)
-        ),
+        **_tools(document, tools, messages),
         "thinking": thought.config,
-        "output_config": _output_config(document, thought),
+        "output_config": _output_config(document, answer, thought),
         "stop_sequences": _stop_sequences(document.get("stop")),
-        "temperature": _temperature(document.get("temperature")),
-        "top_p": _top_p(document.get("top_p")),
+        **sampling(document, model=upstream_model),
         "metadata": _metadata(document),
         "service_tier": _service_tier(document.get("service_tier")),
         "stream": chat.stream or None,
@@ -73,11 +73,17 @@ def _require_expressible(document: Document) -> None:
             raise unsupported(f"`{name}`", name, "Leave it out.")
 
 
-def _output_config(document: Document, thought: Thinking) -> dict[str, Any] | None:
+def _tools(document: Document, tools: list[dict[str, Any]], messages: list[dict[str, Any]]) -> dict[str, Any]:
+    choice = tool_choice(document.get("tool_choice"), document.get("parallel_tool_calls"), has_tools=bool(tools))
+    if not tools and (called := tools_of_the_history(messages)):
+        return {"tools": called, "tool_choice": {"type": "none"}}
+    return {"tools": tools or None, "tool_choice": choice}
+
+
+def _output_config(document: Document, answer: AnswerFormat, thought: Thinking) -> dict[str, Any] | None:
     config = dict(as_object(document.get("output_config") or {}, "output_config"))
-    wanted = output_format(document.get("response_format"))
-    if wanted is not None:
-        config["format"] = wanted
+    if answer.format is not None:
+        config["format"] = answer.format
     if thought.effort is not None:
         config.setdefault("effort", thought.effort)
     return config or None
@@ -93,32 +99,16 @@ def _stop_sequences(stop: object) -> list[str] | None:
     return stops or None
 
 
-def _temperature(value: object) -> float | None:
-    """0 to 2 for OpenAI, 0 to 1 for Anthropic: more than 1 becomes 1. 1 is the default and stays unsaid."""
-    temperature = _number(value, "temperature", 2)
-    return temperature if temperature is not None and temperature < 1 else None
-
-
-def _top_p(value: object) -> float | None:
-    """1 is the default and stays unsaid: newer models refuse `top_p` beside a temperature, or at all."""
-    top_p = _number(value, "top_p", 1)
-    return top_p if top_p is not None and top_p < 1 else None
-
-
-def _number(value: object, name: str, most: int) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise InvalidRequest(f"`{name}` must be a number from 0 to {most}.", param=name)
-    return value
-
-
 def _metadata(document: Document) -> dict[str, str] | None:
-    """Anthropic knows one thing about the end user: an opaque id. Other metadata is OpenAI's bookkeeping."""
+    """
+    Anthropic knows one thing about the end user: an opaque id. Other metadata is OpenAI's bookkeeping.
+
+    A hash is as good an id as the name or address that clients put here, and says nothing about a person.
+    """
     metadata = as_object(document.get("metadata") or {}, "metadata")
     for value in (metadata.get("user_id"), document.get("safety_identifier"), document.get("user")):
-        if value is not None:
-            return {"user_id": as_text(value, "user")}
+        if value is not None and as_text(value, "user"):
+            return {"user_id": hashlib.sha256(as_text(value, "user").encode("utf-8", "replace")).hexdigest()}
     return None
 
 

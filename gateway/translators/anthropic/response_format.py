@@ -1,59 +1,56 @@
-"""Answers in JSON: OpenAI's `response_format` as Anthropic's `output_config.format`."""
+"""
+Answers in JSON: OpenAI's `response_format` as Anthropic's `output_config.format`, or as an instruction.
 
+Anthropic's grammar needs a schema in which every object names all its properties. "Any object" has none, and a schema
+that the grammar can't say but that the client does not want `strict` is a hint for OpenAI's models too: both become a
+sentence at the end of the system prompt.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
-from gateway.errors import InvalidRequest
+import orjson
+
+from gateway.translators.anthropic.schema import Inexpressible, strict_schema
 from gateway.translators.anthropic.shape import as_object, unsupported
 
-__all__ = ["output_format"]
+__all__ = ["AnswerFormat", "answer_format"]
 
-DATA = {"const", "default", "enum", "examples", "required"}
-"""Keywords whose values are data, not schemas."""
-NAMED_SCHEMAS = {"properties", "patternProperties", "$defs", "definitions"}
-"""Keywords whose values are schemas by names of the client's choice."""
-DEEPEST = 64
+ONE_OBJECT = "Answer with exactly one JSON object and nothing else: no words before or after it, no code fence."
+AFTER_TOOLS = " This is about your answer in text: call tools as usual."
+BY_SCHEMA = " The object must follow this JSON Schema: "
 
 
-def output_format(value: object) -> dict[str, Any] | None:
-    """
-    None for plain text. Raises InvalidRequest for `json_object`: Anthropic wants a schema, in which every object names
-    all its properties, so "any object" has no equivalent. Better no answer than one that only looks like JSON mode.
-    """
+@dataclass(frozen=True, slots=True)
+class AnswerFormat:
+    """Both None for plain text."""
+
+    format: dict[str, Any] | None = None
+    """For `output_config`: the grammar holds the model to it."""
+    instruction: str | None = None
+    """For the system prompt: the model does its best."""
+
+
+def answer_format(value: object, *, has_tools: bool) -> AnswerFormat:
     if value is None:
-        return None
+        return AnswerFormat()
     wanted = as_object(value, "response_format")
-    if wanted.get("type") == "text":
-        return None
-    if wanted.get("type") != "json_schema":
-        raise unsupported(
-            f"`response_format` of type `{wanted.get('type')}`", "response_format", "Send a `json_schema` instead."
-        )
+    kind = wanted.get("type")
+    if kind == "text":
+        return AnswerFormat()
+    if kind == "json_object":
+        return AnswerFormat(instruction=_instruction(has_tools))
+    if kind != "json_schema":
+        raise unsupported(f"`response_format` of type `{kind}`", "response_format", "Send a `json_schema` instead.")
     described = as_object(wanted.get("json_schema"), "response_format.json_schema")
     schema = as_object(described.get("schema"), "response_format.json_schema.schema")
-    return {"type": "json_schema", "schema": _closed(schema)}
+    try:
+        return AnswerFormat(format={"type": "json_schema", "schema": strict_schema(schema)})
+    except Inexpressible as error:
+        if described.get("strict") is True:
+            raise unsupported(str(error), "response_format.json_schema.schema") from None
+        return AnswerFormat(instruction=_instruction(has_tools) + BY_SCHEMA + orjson.dumps(schema).decode())
 
 
-def _closed(schema: Any, depth: int = 0) -> Any:
-    """
-    Anthropic wants every object closed, and OpenAI's clients may leave it unsaid.
-
-    Closing only narrows what the model may answer: whatever fits the closed schema fits the client's.
-    """
-    if depth > DEEPEST:
-        raise InvalidRequest(f"The schema is nested more than {DEEPEST} levels deep.", param="response_format")
-    if isinstance(schema, list):
-        return [_closed(item, depth + 1) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    closed = {name: _closed_value(name, value, depth + 1) for name, value in schema.items()}
-    if isinstance(closed.get("properties"), dict):
-        closed.setdefault("additionalProperties", False)
-    return closed
-
-
-def _closed_value(name: str, value: Any, depth: int) -> Any:
-    if name in DATA:
-        return value
-    if name in NAMED_SCHEMAS and isinstance(value, dict):
-        return {key: _closed(schema, depth) for key, schema in value.items()}
-    return _closed(value, depth)
+def _instruction(has_tools: bool) -> str:
+    return ONE_OBJECT + (AFTER_TOOLS if has_tools else "")

@@ -1,6 +1,8 @@
 """Why the model stopped, in OpenAI's words."""
 
-__all__ = ["finish_reason", "refusal_text"]
+from gateway.translators.error_object import identifier
+
+__all__ = ["finish_reason", "refusal_text", "unknown_reason"]
 
 FINISH_REASONS = {
     "end_turn": "stop",
@@ -18,6 +20,13 @@ def finish_reason(stop_reason: object, *, has_tool_calls: bool) -> str:
     """A reason that is missing or newer than this table tells from the answer itself."""
     known = FINISH_REASONS.get(stop_reason) if isinstance(stop_reason, str) else None
     return known or ("tool_calls" if has_tool_calls else "stop")
+
+
+def unknown_reason(stop_reason: object) -> str | None:
+    """What an operator should know: an answer ended for a reason that the table does not have, or for none."""
+    if isinstance(stop_reason, str) and stop_reason in FINISH_REASONS:
+        return None
+    return f"stop_reason {identifier(stop_reason) or 'missing'}"
 
 
 def refusal_text(stop_reason: object, stop_details: object) -> str | None:

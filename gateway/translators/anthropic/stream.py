@@ -2,11 +2,11 @@
 A streamed answer: Anthropic's events become OpenAI's chunks.
 
     message_start           the chunk with the role
-    content_block_start     a tool call's id and name; a redacted thought
-    content_block_delta     text, reasoning, a thought's signature, a piece of a tool call's arguments
+    content_block_start     a tool call's id and name
+    content_block_delta     text, reasoning, a piece of a tool call's arguments
     content_block_stop      "{}" for a tool call that got no arguments
     message_delta           nothing yet: usage and the reason to stop are kept
-    message_stop            refusal, finish_reason, usage if asked for, [DONE]
+    message_stop            thinking blocks, refusal, finish_reason, usage if asked for, [DONE]
     ping                    a comment, which keeps proxies from closing an idle connection
     error                   nothing: `failure` is set
 
@@ -20,14 +20,17 @@ import orjson
 
 from core.token_usage import TokenUsage
 from gateway.sse import EventTooLarge, ServerSentEvent, SSEDecoder
+from gateway.translators.anthropic.answer import arguments
 from gateway.translators.anthropic.chunks import DONE, ChunkWriter
 from gateway.translators.anthropic.errors import in_band_failure
 from gateway.translators.anthropic.open_blocks import OpenThoughts, OpenTools
-from gateway.translators.anthropic.stop_reasons import finish_reason, refusal_text
+from gateway.translators.anthropic.stop_reasons import finish_reason, refusal_text, unknown_reason
+from gateway.translators.anthropic.thinking_blocks import FIELDS
 from gateway.translators.anthropic.usage import UsageReport, client_usage
 from gateway.translators.delivered import BYTES_PER_TOKEN
 from gateway.translators.error_frame import error_frame
 from gateway.translators.error_object import load_object
+from gateway.translators.exact_json import has_long_number, load_exactly
 from gateway.upstream_failure import Fault, UpstreamFailure
 
 __all__ = ["AnthropicStream"]
@@ -53,6 +56,9 @@ class AnthropicStream:
         self._thoughts = OpenThoughts()
         self._deltas = 0
         self._bytes = 0
+        self._characters = 0
+        """Of text, which tells where in it a thought has its place."""
+        self._told_why = False
         self._stop_reason: object = None
         self._stop_details: object = None
 
@@ -66,11 +72,15 @@ class AnthropicStream:
         return self._report.read(self.delivered_output)[1]
 
     @property
+    def oddity(self) -> str | None:
+        return unknown_reason(self._stop_reason) if self.finished else None
+
+    @property
     def delivered_output(self) -> int:
         return max(self._deltas, -(-self._bytes // BYTES_PER_TOKEN))
 
     def feed(self, chunk: bytes) -> bytes:
-        if self.finished or self.failure:
+        if self.failure:
             return b""
         try:
             events = self._decoder.feed(chunk)
@@ -92,10 +102,19 @@ class AnthropicStream:
     def _translate_all(self, events: list[ServerSentEvent]) -> bytes:
         translated = []
         for event in events:
-            translated.append(self._translate(event))
-            if self.finished or self.failure:
+            if self.failure:
                 break
+            if self.finished:
+                self._note_late_usage(event)
+            else:
+                translated.append(self._translate(event))
         return b"".join(translated)
+
+    def _note_late_usage(self, event: ServerSentEvent) -> None:
+        """Some compatible upstreams count after the end. Nothing else that comes so late is part of the answer."""
+        document = load_object(event.data)
+        if document is not None and document.get("type") == "message_delta":
+            self._report.note_final(document.get("usage"))
 
     def _translate(self, event: ServerSentEvent) -> bytes:
         document = load_object(event.data)
@@ -107,6 +126,8 @@ class AnthropicStream:
             return b""
         if kind == "message_start":
             return self._start(document)
+        if kind == "content_block_start" and has_long_number(event.data):
+            document = load_exactly(event.data)  # It may hold the whole input of a tool call.
         translate = EVENTS.get(kind) if isinstance(kind, str) else None
         if translate is None:
             return b""
@@ -132,15 +153,17 @@ class AnthropicStream:
         kind = block.get("type")
         if kind == "tool_use":
             call = self._tools.open(
-                index, id=_text(block.get("id")), name=_text(block.get("name")), input=block.get("input")
+                index, id=_text(block.get("id")), name=_text(block.get("name")), input=arguments(block.get("input"))
             )
             self._count(call["function"]["name"])
             return chunks.delta({"tool_calls": [call]})
-        if kind == "redacted_thinking":
-            return self._thought(chunks, self._thoughts.open(index, {"type": kind, "data": _text(block.get("data"))}))
-        if kind == "thinking":
-            text = _text(block.get("thinking"))
-            return self._thinking(chunks, self._thoughts.open(index, {"type": kind, "thinking": text}))
+        if kind in FIELDS:
+            self.committed = True
+            fields = {name: _text(block.get(name)) for name in FIELDS[kind]}
+            self._thoughts.open(
+                index, {"type": kind, **fields}, characters=self._characters, tool_calls=self._tools.opened
+            )
+            return self._reasoning(chunks, fields.get("thinking", ""))
         return self._text(chunks, _text(block.get("text"))) if kind == "text" else b""
 
     def _block_delta(self, document: dict[str, Any], chunks: ChunkWriter) -> bytes:
@@ -151,11 +174,11 @@ class AnthropicStream:
         if kind == "input_json_delta":
             return self._arguments(chunks, self._tools.arguments(index, _text(delta.get("partial_json"))))
         if kind == "thinking_delta":
-            piece = {"type": "thinking", "thinking": _text(delta.get("thinking"))}
-            return self._thinking(chunks, self._thoughts.piece(index, piece))
+            text = _text(delta.get("thinking"))
+            self._thoughts.add(index, "thinking", text)
+            return self._reasoning(chunks, text)
         if kind == "signature_delta":
-            piece = {"type": "thinking", "signature": _text(delta.get("signature"))}
-            return self._thought(chunks, self._thoughts.piece(index, piece))
+            self._thoughts.add(index, "signature", _text(delta.get("signature")))
         return b""
 
     def _block_stop(self, document: dict[str, Any], chunks: ChunkWriter) -> bytes:
@@ -164,15 +187,20 @@ class AnthropicStream:
     def _message_delta(self, document: dict[str, Any], _: ChunkWriter) -> bytes:
         self._report.note_final(document.get("usage"))
         delta = _object(document.get("delta"))
+        self._told_why = True
         self._stop_reason = delta.get("stop_reason") or self._stop_reason
         self._stop_details = delta.get("stop_details") or self._stop_details
         return b""
 
     def _message_stop(self, _: dict[str, Any], chunks: ChunkWriter) -> bytes:
+        if not self._told_why:
+            return self._fail_malformed("it ended without message_delta")
         self.committed = self.finished = True
+        thoughts = self._thoughts.whole
+        frames = [chunks.delta({"thinking_blocks": thoughts})] if thoughts else []
         refusal = refusal_text(self._stop_reason, self._stop_details)
-        frames = [chunks.delta({"refusal": refusal})] if refusal else []
-        frames.append(chunks.finish(finish_reason(self._stop_reason, has_tool_calls=self._tools.any_opened)))
+        frames += [chunks.delta({"refusal": refusal})] if refusal else []
+        frames.append(chunks.finish(finish_reason(self._stop_reason, has_tool_calls=self._tools.opened > 0)))
         usage = self.usage
         if self._wants_usage and usage is not None:
             frames.append(chunks.usage(client_usage(usage)))
@@ -185,19 +213,15 @@ class AnthropicStream:
         if not text:
             return b""
         self._count(text)
+        self._characters += len(text)
         return chunks.delta({"content": text})
 
-    def _thinking(self, chunks: ChunkWriter, piece: dict[str, Any]) -> bytes:
-        """For people as `reasoning_content`, for the way back as a piece of its block."""
-        text = piece["thinking"]
+    def _reasoning(self, chunks: ChunkWriter, text: str) -> bytes:
+        """For people; the way back is the block."""
         if not text:
             return b""
         self._count(text)
-        return chunks.delta({"reasoning_content": text, "thinking_blocks": [piece]})
-
-    def _thought(self, chunks: ChunkWriter, piece: dict[str, Any]) -> bytes:
-        self.committed = True
-        return chunks.delta({"thinking_blocks": [piece]})
+        return chunks.delta({"reasoning_content": text})
 
     def _arguments(self, chunks: ChunkWriter, call: dict[str, Any] | None) -> bytes:
         if call is None:

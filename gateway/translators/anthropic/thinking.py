@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.errors import InvalidRequest
 from gateway.translators.anthropic.shape import as_object, unsupported
+from gateway.translators.anthropic.thinking_blocks import thoughts
 
 __all__ = ["Thinking", "thinking"]
 
@@ -38,7 +39,10 @@ def thinking(document: dict[str, Any], *, model: str, max_tokens: int, clamped: 
     if not sent:
         return Thinking()
     if sent == ["thinking"]:
-        return Thinking(_fitted(as_object(document["thinking"], "thinking"), max_tokens if clamped else None))
+        config = as_object(document["thinking"], "thinking")
+        if config.get("type") == "enabled" and _continues_without_thinking(document["messages"]):
+            return Thinking()
+        return Thinking(_fitted(config, max_tokens if clamped else None))
     wish = _wish(document)
     if wish is None:
         return Thinking()
@@ -116,10 +120,10 @@ def _must_not_think(document: dict[str, Any]) -> bool:
 
 
 def _continues_without_thinking(messages: list[dict[str, Any]]) -> bool:
-    """Whether tool results follow an assistant message that came back without its thinking blocks."""
+    """Whether tool results follow an assistant message that came back without usable thinking blocks."""
     for message in reversed(messages):
         if message["role"] == "assistant":
-            return bool(message.get("tool_calls")) and not message.get("thinking_blocks")
+            return bool(message.get("tool_calls")) and not thoughts(message.get("thinking_blocks"), "thinking_blocks")
         if message["role"] != "tool":
             return False
     return False

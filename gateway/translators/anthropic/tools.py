@@ -2,12 +2,17 @@
 
 from typing import Any
 
+import orjson
+
 from gateway.errors import InvalidRequest
+from gateway.translators.anthropic.schema import Inexpressible, strict_schema
 from gateway.translators.anthropic.shape import as_list, as_object, as_text, unsupported
 
-__all__ = ["tool_choice", "tool_definitions"]
+__all__ = ["tool_choice", "tool_definitions", "tools_of_the_history"]
 
 CHOICES = {"auto": "auto", "none": "none", "required": "any"}
+UNIONS = ("anyOf", "oneOf", "allOf")
+"""What Anthropic refuses at the top of a tool's schema, strict or not."""
 
 
 def tool_definitions(value: object) -> list[dict[str, Any]]:
@@ -26,8 +31,9 @@ def _definition(value: object, place: str) -> dict[str, Any]:
     definition: dict[str, Any] = {"name": as_text(function.get("name"), f"{place}.function.name")}
     if function.get("description") is not None:
         definition["description"] = as_text(function["description"], f"{place}.function.description")
-    definition["input_schema"] = schema if "type" in schema else {"type": "object", **schema}
-    if function.get("strict") is True:
+    strict = function.get("strict") is True
+    definition["input_schema"] = _strict(schema, f"{place}.function.parameters") if strict else _input_schema(schema)
+    if strict:
         definition["strict"] = True
     cache_control = tool.get("cache_control") or function.get("cache_control")
     if cache_control is not None:
@@ -35,9 +41,47 @@ def _definition(value: object, place: str) -> dict[str, Any]:
     return definition
 
 
+def _input_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """
+    As it is: nothing enforces it, and the model reads every keyword.
+
+    Alternatives at the top become one object with the properties of all, and a sentence that says so.
+    """
+    typed = schema if "type" in schema else {"type": "object", **schema}
+    unions = {name: typed[name] for name in UNIONS if isinstance(typed.get(name), list)}
+    if not unions:
+        return typed
+    parts = [part for union in unions.values() for part in union if isinstance(part, dict)]
+    properties: dict[str, Any] = {}
+    for part in [*parts, typed]:
+        properties |= part["properties"] if isinstance(part.get("properties"), dict) else {}
+    rule = f"The object must fit {orjson.dumps(unions).decode()}"
+    described = "\n\n".join(filter(None, (typed.get("description"), rule)))
+    merged = {name: value for name, value in typed.items() if name not in unions}
+    return {**merged, "properties": properties, "description": described}
+
+
+def _strict(schema: dict[str, Any], place: str) -> dict[str, Any]:
+    """A tool without parameters is an object without properties."""
+    try:
+        strict = strict_schema({"type": "object", "properties": {}, **schema})
+    except Inexpressible as error:
+        raise unsupported(str(error), place, "Leave `strict` out.") from None
+    if strict.get("type") != "object":
+        raise unsupported("A strict tool whose parameters are not one object", place, "Leave `strict` out.")
+    return strict
+
+
+def tools_of_the_history(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Definitions that only name what was called before: Anthropic wants them wherever the history has calls."""
+    blocks = [block for message in messages for block in message["content"] if block["type"] == "tool_use"]
+    names = dict.fromkeys(block["name"] for block in blocks)
+    return [{"name": name, "input_schema": {"type": "object"}} for name in names]
+
+
 def tool_choice(choice: object, parallel: object, *, has_tools: bool) -> dict[str, Any] | None:
     """`tool_choice` and `parallel_tool_calls` in one; None when there is nothing to say."""
-    if parallel not in (None, True, False):
+    if parallel is not None and not isinstance(parallel, bool):
         raise InvalidRequest("`parallel_tool_calls` must be true or false.", param="parallel_tool_calls")
     chosen = _choice(choice)
     if not has_tools:

@@ -105,16 +105,41 @@ def test_f43_tool_calls_with_and_without_input() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "number", ["1234567890123456789012", "1000000000000000000000", "-9223372036854775809", "0.12345678901234567890"]
+)
+def test_e11_numbers_in_a_tools_input_keep_their_digits(number: str) -> None:
+    body = b'{"content":[{"type":"tool_use","id":"a","name":"pay","input":{"wei":%b}}],"usage":{"input_tokens":1}}'
+
+    answer = OpenAIToAnthropic().answer(chat(), body % number.encode(), created=1)
+
+    assert choice(answer)["message"]["tool_calls"][0]["function"]["arguments"] == f'{{"wei":{number}}}'
+    assert answer.usage == TokenUsage(input=1, output=answer.estimated_output)
+
+
+@pytest.mark.parametrize(
+    ("reason", "oddity"),
+    [
+        ("end_turn", None),
+        ("brand_new", "stop_reason brand_new"),
+        (None, "stop_reason missing"),
+        ("\n", "stop_reason missing"),
+    ],
+)
+def test_e19_a_reason_that_nobody_knows_is_noted(reason: str | None, oddity: str | None) -> None:
+    assert answered(text("x"), reason=reason).oddity == oddity
+
+
 def test_thinking_is_readable_and_can_be_sent_back_signed() -> None:
     thoughts = [
         {"type": "thinking", "thinking": "Hm", "signature": "S"},
         {"type": "redacted_thinking", "data": "D"},
-        {"type": "thinking", "thinking": "!", "signature": "T"},
+        {"type": "thinking", "thinking": "", "signature": "T"},
     ]
 
     message = choice(answered(*thoughts, text("42")))["message"]
 
-    assert (message["reasoning_content"], message["content"]) == ("Hm!", "42")
+    assert (message["reasoning_content"], message["content"]) == ("Hm", "42")
     assert message["thinking_blocks"] == thoughts
 
 

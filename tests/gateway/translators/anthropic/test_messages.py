@@ -27,7 +27,7 @@ def call(id: str, name: str = "f", arguments: str = "{}") -> Message:
 
 def translated(*messages: Message) -> tuple[list[Message], list[Message]]:
     before = orjson.dumps(messages)
-    system, turns = conversation(list(messages))
+    system, turns = orjson.loads(orjson.dumps(conversation(list(messages))))
     require_sdk_shape({"model": "m", "max_tokens": 1, "system": system, "messages": turns})
     assert orjson.dumps(messages) == before
     return system, turns
@@ -52,10 +52,11 @@ def test_system_and_developer_messages_move_to_the_top_in_their_order() -> None:
         {"role": "developer", "content": [{"type": "text", "text": "Two", "cache_control": EPHEMERAL}]},
         {"role": "assistant", "content": "Hello"},
         {"role": "system", "content": "Three", "cache_control": EPHEMERAL},
+        {"role": "user", "content": "Bye"},
     )
 
     assert system == [text("One"), text("Two", cache_control=EPHEMERAL), text("Three", cache_control=EPHEMERAL)]
-    assert [turn["role"] for turn in turns] == ["user", "assistant"]
+    assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
 
 
 def test_neighbours_of_one_role_become_one_message() -> None:
@@ -82,8 +83,58 @@ def test_blank_text_is_left_out_and_a_message_of_nothing_else_with_it() -> None:
     assert turns == [{"role": "user", "content": [text("A"), text("B")]}]
 
 
-def test_a_conversation_of_system_messages_only_is_refused() -> None:
-    assert refused({"role": "system", "content": "S"}, {"role": "user", "content": ""}) == "messages"
+@pytest.mark.parametrize("role", ["system", "developer"])
+@pytest.mark.parametrize("blank", [[], [{"role": "user", "content": " "}], [{"role": "assistant", "content": None}]])
+def test_c8_without_a_users_turn_the_last_system_text_is_one(role: str, blank: list[Message]) -> None:
+    system, turns = translated({"role": "system", "content": "S"}, {"role": role, "content": "Say hi"}, *blank)
+
+    assert system == [text("S")]
+    assert turns == [user(text("Say hi"))]
+
+
+def test_c8_a_system_message_after_an_answer_is_the_users_turn() -> None:
+    system, turns = translated(
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": "U"},
+        {"role": "assistant", "content": "A"},
+        {"role": "system", "content": "Go on"},
+    )
+
+    assert system == [text("S")]
+    assert turns[1:] == [{"role": "assistant", "content": [text("A")]}, user(text("Go on"))]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "user", "content": ""}],
+        [{"role": "user", "content": []}],
+        [{"role": "system", "content": " "}],
+    ],
+)
+def test_c8_a_conversation_that_says_nothing_is_asked_as_such(messages: list[Message]) -> None:
+    assert translated(*messages) == ([], [user(text("(no message)"))])
+
+
+@pytest.mark.parametrize("before", [[], [{"role": "user", "content": " "}], [{"role": "system", "content": "S"}]])
+def test_e23a_a_greeting_by_the_assistant_gets_a_user_before_it(before: list[Message]) -> None:
+    _, turns = translated(*before, {"role": "assistant", "content": "Welcome!"}, {"role": "user", "content": "Hi"})
+
+    assert turns == [user(text("(no message)")), {"role": "assistant", "content": [text("Welcome!")]}, user(text("Hi"))]
+
+
+def test_e23a_a_blank_message_of_the_user_at_the_end_is_still_the_users_turn() -> None:
+    _, turns = translated(
+        {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": ""}
+    )
+
+    assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
+
+
+def test_an_assistants_message_at_the_end_stays_the_beginning_of_the_answer() -> None:
+    _, turns = translated({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well,"})
+
+    assert turns[-1] == {"role": "assistant", "content": [text("Well,")]}
 
 
 def test_results_of_tools_come_first_in_one_user_message() -> None:
@@ -113,17 +164,9 @@ def test_results_of_tools_come_first_in_one_user_message() -> None:
     ]
 
 
-def test_a_tool_call_id_of_another_provider_is_made_acceptable_on_both_sides() -> None:
-    _, turns = translated(
-        {"role": "assistant", "content": None, "tool_calls": [call("functions.f:0")]},
-        {"role": "tool", "tool_call_id": "functions.f:0", "content": "x"},
-    )
-
-    assert turns[0]["content"][0]["id"] == turns[1]["content"][0]["tool_use_id"] == "functions_f_0"
-
-
 def test_thinking_blocks_come_back_first_and_as_they_were() -> None:
     _, turns = translated(
+        user(text("A")),
         {
             "role": "assistant",
             "content": "Hm",
@@ -133,10 +176,10 @@ def test_thinking_blocks_come_back_first_and_as_they_were() -> None:
                 {"index": 1, "type": "redacted_thinking", "data": "D"},
             ],
             "tool_calls": [call("t")],
-        }
+        },
     )
 
-    assert turns[0]["content"] == [
+    assert turns[1]["content"] == [
         {"type": "thinking", "thinking": "Let me think", "signature": "S"},
         {"type": "redacted_thinking", "data": "D"},
         text("Hm"),
@@ -192,7 +235,7 @@ def test_an_assistants_refusal_is_text() -> None:
         {"role": "assistant", "content": None, "refusal": "Never."},
     )
 
-    assert turns[0]["content"] == [text("No."), text("Never.")]
+    assert turns[1]["content"] == [text("No."), text("Never.")]
 
 
 @pytest.mark.parametrize(
@@ -241,18 +284,10 @@ def test_an_assistants_refusal_is_text() -> None:
             "messages[0].tool_calls[0].id",
         ),
         (
-            {"role": "assistant", "tool_calls": [call("a", arguments='{"cut')]},
-            "messages[0].tool_calls[0].function.arguments",
-        ),
-        (
-            {"role": "assistant", "tool_calls": [call("a", arguments="[]")]},
+            {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": {}}}]},
             "messages[0].tool_calls[0].function.arguments",
         ),
         ({"role": "assistant", "thinking_blocks": {}}, "messages[0].thinking_blocks"),
-        (
-            {"role": "assistant", "thinking_blocks": [{"type": "thinking", "thinking": "no signature"}]},
-            "messages[0].thinking_blocks[0]",
-        ),
         ({"role": "tool", "content": "x"}, "messages[0].tool_call_id"),
     ],
 )

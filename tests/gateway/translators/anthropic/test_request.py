@@ -1,3 +1,4 @@
+import hashlib
 from typing import Any
 
 import orjson
@@ -5,6 +6,7 @@ import pytest
 
 from gateway.chat_request import ChatRequest
 from gateway.errors import InvalidRequest
+from gateway.translators.anthropic.response_format import BY_SCHEMA, ONE_OBJECT
 from gateway.translators.openai_anthropic import OpenAIToAnthropic
 from tests.gateway.translators.anthropic.sdk_shape import require_sdk_shape
 from tests.gateway.translators.replay import chat
@@ -12,6 +14,10 @@ from tests.gateway.translators.replay import chat
 TRANSLATOR = OpenAIToAnthropic()
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
+
+
+def hashed(user: str) -> str:
+    return hashlib.sha256(user.encode()).hexdigest()
 
 
 def sent(*, model: str = "claude-sonnet-4-5", limit: int = 4096, clamp: bool = True, **fields: Any) -> dict[str, Any]:
@@ -62,22 +68,26 @@ PARAMETERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"top_p": 0.9}, {"top_p": 0.9}),
     ({"top_p": 1}, {}),
     ({"top_k": 40}, {"top_k": 40}),
-    ({"user": "u-1"}, {"metadata": {"user_id": "u-1"}}),
-    ({"safety_identifier": "s-1", "user": "u-1"}, {"metadata": {"user_id": "s-1"}}),
-    ({"metadata": {"user_id": "m-1", "trace": "x"}}, {"metadata": {"user_id": "m-1"}}),
+    ({"user": "jane.roe@example.com"}, {"metadata": {"user_id": hashed("jane.roe@example.com")}}),
+    ({"user": "u" * 300}, {"metadata": {"user_id": hashed("u" * 300)}}),
+    ({"user": ""}, {}),
+    ({"safety_identifier": "s-1", "user": "u-1"}, {"metadata": {"user_id": hashed("s-1")}}),
+    ({"safety_identifier": "", "user": "u-1"}, {"metadata": {"user_id": hashed("u-1")}}),
+    ({"metadata": {"user_id": "m-1", "trace": "x"}}, {"metadata": {"user_id": hashed("m-1")}}),
     ({"metadata": {"trace": "x"}}, {}),
     ({"service_tier": "auto"}, {"service_tier": "auto"}),
     ({"service_tier": "default"}, {"service_tier": "standard_only"}),
     ({"cache_control": {"type": "ephemeral"}}, {"cache_control": {"type": "ephemeral"}}),
-    ({"container": "c-1"}, {"container": "c-1"}),
-    ({"mcp_servers": []}, {"mcp_servers": []}),
     ({"context_management": {"edits": []}}, {"context_management": {"edits": []}}),
     ({"output_config": {"effort": "low"}}, {"output_config": {"effort": "low"}}),
     ({"n": 1, "logprobs": False, "top_logprobs": 0, "logit_bias": {}, "modalities": ["text"]}, {}),
     ({"presence_penalty": 0, "frequency_penalty": 0.0, "verbosity": "medium"}, {}),
     ({"seed": 7, "store": True, "prompt_cache_key": "k", "prediction": {"type": "content", "content": "x"}}, {}),
     ({"prompt_cache_options": {"mode": "auto"}, "prompt_cache_retention": "24h"}, {}),
+    ({"temperature": 1, "top_p": 0.9}, {"top_p": 0.9}),
+    ({"temperature": 0.2, "top_p": 1}, {"temperature": 0.2}),
     ({"response_format": {"type": "text"}}, {}),
+    ({"response_format": {"type": "json_object"}}, {"system": [{"type": "text", "text": ONE_OBJECT}]}),
     (
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
         {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
@@ -123,7 +133,9 @@ def test_a_parameter_becomes_its_counterpart(fields: dict[str, Any], expected: d
         ({"user": 7}, "user"),
         ({"metadata": "x"}, "metadata"),
         ({"output_config": "x"}, "output_config"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"container": "c-1"}, "container"),
+        ({"mcp_servers": []}, "mcp_servers"),
+        ({"temperature": 0.2, "top_p": 0.9}, "top_p"),
         ({"response_format": {"type": "grammar"}}, "response_format"),
         ({"response_format": "json"}, "response_format"),
         ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.schema"),
@@ -132,6 +144,22 @@ def test_a_parameter_becomes_its_counterpart(fields: dict[str, Any], expected: d
 )
 def test_what_anthropic_can_not_do_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
     assert refused(**fields).param == param
+
+
+@pytest.mark.parametrize(
+    "model", ["claude-opus-4-7", "claude-opus-4.8", "claude-sonnet-5", "claude-haiku-5-1", "claude-mythos-preview"]
+)
+@pytest.mark.parametrize("fields", [{"temperature": 0.2}, {"top_p": 0.9}, {"top_k": 5}])
+def test_c2_what_the_newest_models_refuse_is_refused_before_the_first_attempt(
+    model: str, fields: dict[str, Any]
+) -> None:
+    assert refused(model=model, **fields).param in fields
+    assert sent(model=model, temperature=1, top_p=1)["model"] == model
+
+
+@pytest.mark.parametrize("model", ["claude-sonnet-4-6", "claude-opus-4-5-20251101", "claude-3-5-haiku-latest", "glm-5"])
+def test_other_models_take_a_temperature(model: str) -> None:
+    assert sent(model=model, temperature=0.2)["temperature"] == 0.2
 
 
 def test_reasoning_and_an_answer_schema_share_the_output_config() -> None:
@@ -161,45 +189,47 @@ def test_f25_equal_requests_become_equal_bytes_and_the_document_is_left_alone() 
     assert orjson.dumps(request.document) == before
 
 
-def test_a_schema_is_closed_where_it_leaves_objects_open() -> None:
-    inner = {"type": "object", "properties": {"default": {"type": "object", "properties": {}}}}
-    schema = {
-        "type": "object",
-        "properties": {"properties": inner, "list": {"type": "array", "items": inner}},
-        "$defs": {"any": {"type": "object", "additionalProperties": True, "properties": {}}},
-        "default": {"properties": {}},
-        "anyOf": [{"properties": {}}, True],
-    }
+@pytest.mark.parametrize("stream", [False, True])
+def test_c5_any_json_object_is_asked_for_in_words_after_the_clients_own(stream: bool) -> None:
+    messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]
 
-    body = sent(response_format={"type": "json_schema", "json_schema": {"schema": schema}})
+    body = sent(messages=messages, stream=stream, response_format={"type": "json_object"})
+    with_tools = sent(messages=messages, tools=[TOOL], response_format={"type": "json_object"})
 
-    closed_inner = {
-        "type": "object",
-        "properties": {"default": {"type": "object", "properties": {}, "additionalProperties": False}},
-        "additionalProperties": False,
-    }
-    assert body["output_config"]["format"]["schema"] == {
-        "type": "object",
-        "properties": {"properties": closed_inner, "list": {"type": "array", "items": closed_inner}},
-        "$defs": {"any": {"type": "object", "additionalProperties": True, "properties": {}}},
-        "default": {"properties": {}},
-        "anyOf": [{"properties": {}, "additionalProperties": False}, True],
-        "additionalProperties": False,
-    }
+    assert [block["text"] for block in body["system"]] == ["S", ONE_OBJECT]
+    assert "output_config" not in body
+    assert with_tools["system"][1]["text"].startswith(ONE_OBJECT)
+    assert "call tools as usual" in with_tools["system"][1]["text"]
 
 
-def test_a_schema_of_endless_depth_is_refused() -> None:
-    schema: dict[str, Any] = {}
-    for _ in range(200):
-        schema = {"items": schema}
+def test_c4_a_schema_that_has_no_grammar_is_a_hint_unless_it_is_strict() -> None:
+    anything = {"type": "object", "additionalProperties": {"type": "string"}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": anything}}
+    strict = {"type": "json_schema", "json_schema": {"name": "x", "schema": anything, "strict": True}}
 
-    assert (
-        refused(response_format={"type": "json_schema", "json_schema": {"schema": schema}}).param == "response_format"
-    )
+    [instruction] = sent(response_format=wanted)["system"]
+
+    assert instruction["text"] == ONE_OBJECT + BY_SCHEMA + orjson.dumps(anything).decode()
+    assert refused(response_format=strict).param == "response_format.json_schema.schema"
+
+
+def test_tools_that_the_history_has_called_are_named_when_the_request_has_none() -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "U"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "x"},
+    ]
+
+    body = sent(messages=messages)
+
+    assert body["tools"] == [{"name": "look", "input_schema": {"type": "object"}}]
+    assert body["tool_choice"] == {"type": "none"}
+    assert [tool["name"] for tool in sent(messages=messages, tools=[TOOL])["tools"]] == ["f"]
 
 
 def test_a_body_nested_too_deeply_to_be_written_again_is_refused() -> None:
-    deep = b'{"model":"m","messages":[{"role":"user","content":"x"}],"container":' + b"[" * 300 + b"]" * 300 + b"}"
+    deep = b'{"model":"m","messages":[{"role":"user","content":"x"}],"cache_control":' + b"[" * 300 + b"]" * 300 + b"}"
 
     with pytest.raises(InvalidRequest, match="nested too deeply"):
         TRANSLATOR.request(ChatRequest.parse(deep), upstream_model="m", max_output_tokens=1, clamp=True)

@@ -118,7 +118,13 @@ def test_thinking_is_readable_and_can_be_sent_back_signed() -> None:
     assert message["content"] == "It is 42"
     assert message["thinking_blocks"] == [
         {"index": 0, "type": "thinking", "thinking": "Let me think", "signature": "EqQBCgIYAg=="},
-        {"index": 1, "type": "thinking", "thinking": "once more", "signature": "Second=="},
+        {
+            "index": 1,
+            "type": "thinking",
+            "thinking": "once more",
+            "signature": "Second==",
+            "after": {"characters": 5, "tool_calls": 0},
+        },
     ]
 
 
@@ -126,6 +132,41 @@ def test_redacted_thinking_can_be_sent_back() -> None:
     message = merged(play(unasked, streams.REDACTED))
 
     assert message["thinking_blocks"] == [{"index": 0, "type": "redacted_thinking", "data": "EmwKAhgB"}]
+
+
+def test_e3_thinking_blocks_come_whole_in_one_delta_because_nodes_sdk_keeps_only_the_last() -> None:
+    outcome = play(unasked, streams.THINKING)
+
+    assert sum("thinking_blocks" in delta for delta in outcome.deltas) == 1
+    assert "thinking_blocks" in outcome.deltas[-2]
+
+
+def test_e3_thinking_that_is_not_shown_comes_with_an_empty_text() -> None:
+    hidden = streams.start() + streams.thought(0, "", signature="S") + streams.text(1, "Hi") + streams.end()
+
+    message = merged(play(unasked, hidden))
+
+    assert "reasoning_content" not in message
+    assert message["thinking_blocks"] == [{"index": 0, "type": "thinking", "thinking": "", "signature": "S"}]
+
+
+def test_c15_a_model_that_thinks_in_secret_has_begun_its_answer() -> None:
+    opened = streams.event("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""})
+
+    assert play(unasked, streams.start(), ends=False).committed is False
+    assert play(unasked, streams.start() + opened, ends=False).committed is True
+
+
+@pytest.mark.parametrize(
+    ("reason", "oddity"),
+    [("end_turn", None), ("tool_use", None), ("brand_new", "stop_reason brand_new"), (None, "stop_reason missing")],
+)
+def test_e19_a_reason_that_nobody_knows_is_noted(reason: Any, oddity: str | None) -> None:
+    stream = unasked()
+    stream.feed(streams.start() + streams.text(0, "Hi") + streams.end(reason))
+
+    assert stream.finished
+    assert stream.oddity == oddity
 
 
 @pytest.mark.parametrize(
@@ -140,6 +181,7 @@ def test_redacted_thinking_can_be_sent_back() -> None:
         ("empty_input", [("toolu_1", "now", "{}"), ("toolu_2", "later", "{}")]),
         ("whole_input", [("toolu_1", "add", '{"a":1,"b":2}')]),
         ("reused_index", [("toolu_1", "f", '{"a":1}'), ("toolu_2", "g", '{"b":2}')]),
+        ("whole_long_input", [("toolu_1", "pay", '{"wei":1234567890123456789012}')]),
     ],
 )
 def test_f43_tool_calls_arrive_complete_and_numbered_from_zero(name: str, calls: list[tuple[str, str, str]]) -> None:
@@ -172,6 +214,7 @@ def test_a_refusal_carries_its_explanation() -> None:
         ("usage_repeated", CACHED_SPLIT),
         ("usage_split_later", CACHED),
         ("usage_cumulative", CACHED),
+        ("usage_after_stop", TokenUsage(input=25, output=15)),
     ],
 )
 def test_f10_f15_f16_each_field_counts_once_whatever_the_shape_of_the_report(name: str, usage: TokenUsage) -> None:
@@ -223,6 +266,7 @@ def test_f16_the_placeholder_of_message_start_is_never_the_output_of_a_stream_th
         ("html", False, "it ended before message_stop"),
         ("garbage_event", False, "not a JSON object"),
         ("no_start", False, "content before message_start"),
+        ("no_message_delta", True, "it ended without message_delta"),
     ],
 )
 def test_f45_f70_f71_a_broken_stream_is_a_failure_and_never_ends_cleanly(

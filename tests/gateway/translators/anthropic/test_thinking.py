@@ -8,6 +8,7 @@ from gateway.translators.anthropic.thinking import Thinking, thinking
 BUDGETED = "claude-sonnet-4-5-20250929"
 ADAPTIVE = "claude-sonnet-5"
 CALL = {"role": "assistant", "tool_calls": [{"id": "a"}]}
+SIGNED = {"type": "thinking", "thinking": "", "signature": "S"}
 RESULT = {"role": "tool", "tool_call_id": "a"}
 
 
@@ -97,16 +98,24 @@ def test_the_three_ways_to_ask(document: dict[str, Any], expected: Thinking) -> 
         {"tool_choice": "required"},
         {"tool_choice": {"type": "function", "function": {"name": "f"}}},
         {"messages": [{"role": "user"}, CALL, RESULT, RESULT]},
+        {"messages": [{"role": "user"}, {**CALL, "thinking_blocks": [{"type": "thinking"}]}, RESULT]},
     ],
 )
 def test_an_effort_is_dropped_where_an_older_model_refuses_to_think(document: dict[str, Any]) -> None:
     assert wanted(BUDGETED, reasoning_effort="high", **document) == Thinking()
 
 
+def test_e3_an_explicit_budget_is_dropped_where_the_turn_lost_its_thinking() -> None:
+    document: dict[str, Any] = {"thinking": {"type": "enabled", "budget_tokens": 2_000}}
+
+    assert wanted(BUDGETED, messages=[{"role": "user"}, CALL, RESULT], **document) == Thinking()
+    assert wanted(BUDGETED, messages=[{"role": "user"}], **document) == budget(2_000)
+
+
 @pytest.mark.parametrize(
     "messages",
     [
-        [{"role": "user"}, {**CALL, "thinking_blocks": [{}]}, RESULT],
+        [{"role": "user"}, {**CALL, "thinking_blocks": [SIGNED]}, RESULT],
         [{"role": "user"}, CALL, RESULT, {"role": "assistant"}, {"role": "user"}],
         [RESULT],
     ],

@@ -1,5 +1,6 @@
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.errors import InvalidRequest
@@ -18,7 +19,27 @@ def function(**fields: Any) -> dict[str, Any]:
         (function(), {"name": "f", "input_schema": {"type": "object"}}),
         (
             function(description="D", parameters={"type": "object", "properties": {}}, strict=True),
-            {"name": "f", "description": "D", "input_schema": {"type": "object", "properties": {}}, "strict": True},
+            {
+                "name": "f",
+                "description": "D",
+                "input_schema": {"type": "object", "properties": {}, "additionalProperties": False},
+                "strict": True,
+            },
+        ),
+        (
+            function(strict=True),
+            {
+                "name": "f",
+                "input_schema": {"type": "object", "properties": {}, "additionalProperties": False},
+                "strict": True,
+            },
+        ),
+        (
+            function(parameters={"type": "object", "properties": {"age": {"type": "integer", "minimum": 0}}}),
+            {
+                "name": "f",
+                "input_schema": {"type": "object", "properties": {"age": {"type": "integer", "minimum": 0}}},
+            },
         ),
         (
             {**function(parameters={"properties": {}}, strict=False), "cache_control": {"type": "ephemeral"}},
@@ -34,6 +55,32 @@ def test_a_function_becomes_a_tool(tool: dict[str, Any], definition: dict[str, A
     assert tool_definitions([tool]) == [definition]
 
 
+def test_c4_a_strict_tool_says_its_constraints_in_words() -> None:
+    parameters = {"type": "object", "properties": {"age": {"type": "integer", "minimum": 0}}, "required": ["age"]}
+
+    [tool] = tool_definitions([function(parameters=parameters, strict=True)])
+
+    assert tool["input_schema"] == {
+        "type": "object",
+        "properties": {"age": {"type": "integer", "description": "(minimum: 0)"}},
+        "additionalProperties": False,
+        "required": ["age"],
+    }
+
+
+@pytest.mark.parametrize("union", ["anyOf", "oneOf", "allOf"])
+def test_c4_alternatives_at_the_top_of_a_tools_schema_become_words(union: str) -> None:
+    a, b = {"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"properties": {"b": {"type": "string"}}}
+
+    [tool] = tool_definitions([function(parameters={"type": "object", "description": "D", union: [a, b]})])
+
+    assert tool["input_schema"] == {
+        "type": "object",
+        "description": f"D\n\nThe object must fit {orjson.dumps({union: [a, b]}).decode()}",
+        "properties": {"a": {"type": "string"}, "b": {"type": "string"}},
+    }
+
+
 @pytest.mark.parametrize(
     ("tools", "param"),
     [
@@ -45,6 +92,11 @@ def test_a_function_becomes_a_tool(tool: dict[str, Any], definition: dict[str, A
         ([function(), {"type": "function", "function": {}}], "tools[1].function.name"),
         ([function(parameters=[])], "tools[0].function.parameters"),
         ([function(description=1)], "tools[0].function.description"),
+        (
+            [function(parameters={"type": "object", "additionalProperties": True}, strict=True)],
+            "tools[0].function.parameters",
+        ),
+        ([function(parameters={"type": ["object", "null"]}, strict=True)], "tools[0].function.parameters"),
     ],
 )
 def test_other_tools_are_refused_by_their_place(tools: object, param: str) -> None:
@@ -86,6 +138,7 @@ def test_without_tools_there_is_no_choice(choice: object) -> None:
         ({"type": "allowed_tools"}, None, True, "tool_choice"),
         ({"type": "function", "function": {}}, None, True, "tool_choice.function.name"),
         (None, "no", True, "parallel_tool_calls"),
+        (None, 0, True, "parallel_tool_calls"),
     ],
 )
 def test_other_choices_are_refused(choice: object, parallel: object, has_tools: bool, param: str) -> None:

@@ -53,6 +53,9 @@ STOP = event("message_stop")
 PING = event("ping")
 ERROR = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
 
+LONG = "1234567890123456789012"
+LONG_TEXT, LONG_DIGITS = f'"{LONG}"'.encode(), LONG.encode()
+
 PLAIN = start() + PING + text(0, "Hel", "lo", " \u2028\U0001f600") + end()
 THINKING = (
     start()
@@ -132,6 +135,13 @@ USAGE_CUMULATIVE = (
     + end(usage={"output_tokens": 15, "cache_read_input_tokens": None})
 )
 
+WHOLE_LONG_INPUT = (
+    start() + tool(0, "toolu_1", "pay", input={"wei": LONG}).replace(LONG_TEXT, LONG_DIGITS) + end("tool_use")
+)
+USAGE_AFTER_STOP = PLAIN.replace(b',"usage":{"output_tokens":15}', b"") + event(
+    "message_delta", delta={}, usage={"output_tokens": 15}
+)
+
 COMPLETE = {
     "plain": PLAIN,
     "thinking": THINKING,
@@ -153,6 +163,8 @@ COMPLETE = {
     "usage_split_later": USAGE_SPLIT_LATER,
     "usage_inclusive": USAGE_INCLUSIVE,
     "usage_cumulative": USAGE_CUMULATIVE,
+    "usage_after_stop": USAGE_AFTER_STOP,
+    "whole_long_input": WHOLE_LONG_INPUT,
 }
 BROKEN = {
     "error_first": ERROR,
@@ -161,6 +173,7 @@ BROKEN = {
     "cut_after_text": start() + text(0, "Hello there"),
     "cut_before_stop": PLAIN[: -len(STOP)],
     "cut_in_stop": PLAIN[:-1],
+    "no_message_delta": start() + text(0, "Hi") + STOP,
     "nothing": b"",
     "html": b"<html>\n<body>Bad gateway</body>\n\n</html>",
     "garbage_event": start() + b"event: ping\ndata: {no json\n\n" + end(),
