@@ -12,7 +12,8 @@ __all__ = ["Block", "content_blocks", "text_blocks"]
 
 Block = dict[str, Any]
 
-DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w-]+=[^;,]*)*;base64,")
+DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w-]+=[^;,]*)*;base64,", re.IGNORECASE)
+HTTPS = re.compile(r"https://", re.IGNORECASE)
 IMAGE_TYPES = {
     "image/jpeg": "image/jpeg",
     "image/jpg": "image/jpeg",
@@ -20,6 +21,15 @@ IMAGE_TYPES = {
     "image/gif": "image/gif",
     "image/webp": "image/webp",
 }
+IMAGE_BYTES = {
+    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
+    "image/png": re.compile(rb"\x89PNG"),
+    "image/gif": re.compile(rb"GIF8"),
+    "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
+}
+"""How each begins. Clients name a type by a file's ending, or always the same one; Anthropic looks."""
+LONGEST_BEGINNING = 16
+"""Characters of base64: 12 bytes."""
 
 
 def content_blocks(content: object, param: str) -> list[Block]:
@@ -71,12 +81,21 @@ def _image(part: Block, place: str) -> Block:
 
 
 def _image_source(url: str, place: str) -> Block:
-    if url.startswith("https://"):
+    if HTTPS.match(url):
         return {"type": "url", "url": url}
-    media_type, data = _data_url(url, place)
-    if media_type not in IMAGE_TYPES:
-        raise unsupported(f"An image of type `{media_type}`", place, "Send JPEG, PNG, GIF or WebP.")
-    return {"type": "base64", "media_type": IMAGE_TYPES[media_type], "data": data}
+    named, data = _data_url(url, place)
+    media_type = _seen_type(data) or IMAGE_TYPES.get(named)
+    if media_type is None:
+        raise unsupported(f"An image of type `{named}`", place, "Send JPEG, PNG, GIF or WebP.")
+    return {"type": "base64", "media_type": media_type, "data": data}
+
+
+def _seen_type(data: str) -> str | None:
+    try:
+        beginning = base64.b64decode(data[:LONGEST_BEGINNING])
+    except ValueError:
+        return None
+    return next((name for name, begins in IMAGE_BYTES.items() if begins.match(beginning)), None)
 
 
 def _file(part: Block, place: str) -> Block:
@@ -91,7 +110,7 @@ def _file(part: Block, place: str) -> Block:
 
 
 def _file_source(url: str, place: str) -> Block:
-    if url.startswith("https://"):
+    if HTTPS.match(url):
         return {"type": "url", "url": url}
     media_type, data = _data_url(url, place)
     if media_type == "application/pdf":

@@ -1,3 +1,4 @@
+import base64
 from typing import Any
 
 import orjson
@@ -185,6 +186,32 @@ def test_thinking_blocks_come_back_first_and_as_they_were() -> None:
         text("Hm"),
         {"type": "tool_use", "id": "t", "name": "f", "input": {}},
     ]
+
+
+BEGINNINGS = {
+    "image/jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01",
+    "image/png": b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0d",
+    "image/gif": b"GIF89a\x01\x00\x01\x00\x80\x00",
+    "image/webp": b"RIFF\x1a\n\x00\x00WEBPVP8 ",
+}
+
+
+@pytest.mark.parametrize("named", ["image/jpeg", "image/png", "application/octet-stream", "IMAGE/JPG"])
+@pytest.mark.parametrize("seen", BEGINNINGS)
+def test_e22_an_image_is_what_its_bytes_say(seen: str, named: str) -> None:
+    data = base64.b64encode(BEGINNINGS[seen]).decode()
+
+    [block] = blocks({"type": "image_url", "image_url": {"url": f"DATA:{named};base64,{data}"}})
+
+    assert block["source"] == {"type": "base64", "media_type": seen, "data": data}
+
+
+@pytest.mark.parametrize("url", ["HTTPS://example.org/a.png", "Https://example.org/a.png"])
+def test_e22_the_scheme_of_an_address_may_be_written_in_capitals(url: str) -> None:
+    [image] = blocks({"type": "image_url", "image_url": {"url": url}})
+    [file] = blocks({"type": "file", "file": {"file_data": url}})
+
+    assert image["source"] == file["source"] == {"type": "url", "url": url}
 
 
 @pytest.mark.parametrize(
