@@ -71,7 +71,7 @@ def settle_event(keys: ReservationKeys, event: UsageEvent, *, only_if_expired: b
     return settle(
         keys,
         period=event.period.isoformat(),
-        cost=event.cost,
+        cost=event.amount_owed,
         tokens=event.usage.total,
         event=event.encode(),
         only_if_expired=only_if_expired,

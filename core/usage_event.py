@@ -2,8 +2,11 @@
 One answered request, as it travels from the gateway through the usage stream into the ledger.
 
 The wire form is JSON with a version `v`. A reader knows every version ever written; a field is never given another
-meaning. The event's id, time, day and period are fixed when the request is admitted, so every later copy (a replay
-from the spool, a second delivery, the sweeper's estimate) is a duplicate by construction.
+meaning. The fields `account`, `key`, `period` and `cost` are in every version, past and to come, under these names: an
+older reader that parks an event of tomorrow still knows whose it is (`read_claim`).
+
+The event's id, time, day and period are fixed when the request is admitted, so every later copy (a replay from the
+spool, a second delivery, the sweeper's estimate) is known as one.
 """
 
 import re
@@ -12,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -20,9 +23,23 @@ import orjson
 from core.principal import AccountId, KeyId
 from core.token_usage import CLASSES, TokenUsage
 
-__all__ = ["MalformedEvent", "Outcome", "UsageEvent", "day_of", "instant_of", "read_fields"]
+__all__ = [
+    "GATEWAY_LOST",
+    "LARGEST_NUMBER",
+    "Claim",
+    "MalformedEvent",
+    "Outcome",
+    "UsageEvent",
+    "day_of",
+    "instant_of",
+    "read_claim",
+    "read_fields",
+]
 
 VERSION = 1
+GATEWAY_LOST = "gateway_lost"
+"""Why the counts of an estimate are ours: nobody ended the reservation. An event with any other reason, or none, was
+settled by the gateway itself; the ledger prefers it."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 MOST_TOKENS = 2**40
@@ -51,6 +68,15 @@ class Outcome(StrEnum):
 
 class MalformedEvent(ValueError):
     """The bytes are no usage event. They are parked as a dead letter, never dropped."""
+
+
+class Claim(NamedTuple):
+    """What an event of any version says about whom it concerns."""
+
+    account_id: AccountId
+    key_id: KeyId
+    period: date
+    owed: int
 
 
 @dataclass(slots=True, kw_only=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
@@ -172,6 +198,18 @@ def read_fields(wire: bytes) -> dict[str, Any]:
     return fields  # type: ignore[no-any-return]  # A dict: it has been read by its names.
 
 
+def read_claim(wire: bytes) -> Claim | None:
+    """Of an event of any version, those not written yet included; None of what names no account."""
+    try:
+        fields = orjson.loads(wire)
+        numbers = fields["account"], fields["key"], fields.get("owed", fields["cost"])
+        _require_whole(numbers)
+        _require_ids(fields)
+        return Claim(AccountId(numbers[0]), KeyId(numbers[1]), _date(fields["period"]), numbers[2])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
 def instant_of(milliseconds: int) -> datetime:
     """Aware UTC, of milliseconds since 1970."""
     return EPOCH + timedelta(milliseconds=milliseconds)
@@ -188,8 +226,7 @@ def _check_version_1(fields: dict[str, Any]) -> None:
     if type(tokens) is not list or type(weights) is not list or not len(tokens) == len(weights) == len(CLASSES):
         raise MalformedEvent(f"tokens and weights are not one number for each of the {len(CLASSES)} token classes")
     _require_whole((*numbers_of(fields), *tokens, *weights))
-    if fields["account"] == 0 or fields["key"] == 0:
-        raise MalformedEvent("account and key ids start at 1")  # The ledger's key 0 is the account as a whole.
+    _require_ids(fields)
     if max(tokens) > MOST_TOKENS:
         raise MalformedEvent(f"more than {MOST_TOKENS} tokens")
     _require_texts(texts_of(fields))
@@ -208,6 +245,11 @@ OUTCOMES = frozenset(outcome.value for outcome in Outcome)
 def _require_whole(numbers: tuple[Any, ...]) -> None:
     if set(map(type, numbers)) != WHOLE or min(numbers) < 0 or max(numbers) > LARGEST_NUMBER:
         raise MalformedEvent("a number is negative, absurd or not whole")
+
+
+def _require_ids(fields: dict[str, Any]) -> None:
+    if fields["account"] == 0 or fields["key"] == 0:
+        raise MalformedEvent("account and key ids start at 1")  # The ledger's key 0 is the account as a whole.
 
 
 def _require_texts(texts: tuple[Any, ...]) -> None:

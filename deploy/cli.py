@@ -3,8 +3,9 @@
 import click
 
 from deploy.commands.accounts import accounts
+from deploy.commands.dead_letters import dead_letters
 from deploy.commands.keys import keys
-from deploy.commands.ledger import counters, dead_letters, reconcile
+from deploy.commands.ledger import counters, reconcile
 from deploy.commands.models import models
 from deploy.commands.processes import gateway, metering, migrate_schema, simulators
 from deploy.commands.up import up

@@ -7,12 +7,9 @@ from uuid import UUID
 from core.models_file import Model, Target
 from core.principal import Principal
 from core.token_usage import TokenUsage
-from core.usage_event import Outcome, UsageEvent
+from core.usage_event import GATEWAY_LOST, Outcome, UsageEvent
 
 __all__ = ["Ending", "EventDraft"]
-
-GATEWAY_LOST = "gateway_lost"
-"""Reason of the estimate that the sweeper records when nobody ends a reservation."""
 
 
 @dataclass(slots=True, kw_only=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.

@@ -4,7 +4,9 @@ Usage events become a ledger: none lost, none counted twice.
 1. `stream` reads the usage streams that the gateways write, and confirms what the ledger has committed.
 2. `entries` turns a stream entry into a row of the ledger, or says why it is none.
 3. `consumer` takes one batch after the other from the streams to the ledger. Commit first, confirm second.
-4. `ledger` records a batch and its aggregates in one transaction; `partitions` makes the months it needs.
+4. `ledger` records a batch and its `aggregates` in one transaction; `partitions` makes the months it needs. An event
+   that the gateway settled itself replaces the sweeper's estimate. What cannot be read goes into `parking`, where its
+   amount keeps counting against the caps.
 
 What went wrong on the way is made good:
 

@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 from core.failpoints import Failpoints
 from core.usage_event import MalformedEvent
-from metering.entries import DeadLetter, Entry, TimeBounds, UsageRow, usage_row
+from metering.aggregates import PeriodTotal
+from metering.entries import DeadLetter, Entry, TimeBounds, UsageRow, amount_of, usage_row
 from metering.errors import RefusedRows
-from metering.ledger import Ledger, PeriodTotal, Recorded
-from metering.metrics import BATCH_SECONDS, ESTIMATED, EVENTS, LAST_COMMIT, WAIVED, bounded_reason
+from metering.ledger import Ledger, Recorded
+from metering.metrics import BATCH_SECONDS, ESTIMATED, EVENTS, LAST_COMMIT, REPLACED, WAIVED, bounded_reason
 from metering.stream import Settled, UsageStreams
 
 __all__ = ["Consumer"]
@@ -80,7 +81,7 @@ class Consumer:
         refused: list[DeadLetter] = []
         for entry in entries:
             row, objection = _read(entry, bounds)
-            settled.append(Settled(entry, row))
+            settled.append(Settled(entry, row or amount_of(entry)))
             if row is None or objection:
                 refused.append(DeadLetter(entry, objection))
             else:
@@ -140,6 +141,7 @@ def _count(recorded: Recorded, rows: int, dead: list[DeadLetter]) -> None:
     EVENTS.labels("inserted").inc(recorded.inserted)
     EVENTS.labels("duplicate").inc(rows - recorded.inserted)
     EVENTS.labels("dead_letter").inc(recorded.parked)
+    REPLACED.inc(recorded.replaced)
     WAIVED.inc(recorded.waived)
     for reason, events in recorded.estimated.items():
         ESTIMATED.labels(bounded_reason(reason)).inc(events)

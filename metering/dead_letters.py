@@ -1,36 +1,70 @@
 """
 Stream entries that the ledger could not take, kept with everything needed to try again.
 
-After a fix (a newer version that reads the entry, a corrected row) `replay` puts the same fields back on the same
-stream. The event id decides, as always: an event that is in the ledger already is not recorded again.
+After a fix (a newer version that reads the entry, a partition attached again) `replay` puts the same fields back on the
+same stream. The event id decides, as always: an event that is in the ledger already is not recorded again. What nobody
+will ever bill is written off.
+
+What a letter has charged counts against the caps for as long as it waits. A replay adds it to `pending` before it takes
+it out of `parked`: it may count twice for a moment, never not at all.
 """
 
 import base64
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 import asyncpg
 import orjson
 from redis.asyncio import Redis
 
 from core import script_calls
-from core.lua_scripts import ScriptRunner
+from core.lua_scripts import Call, ScriptRunner
+from core.principal import AccountId, KeyId
 from core.redis_keys import ShardKeys
-from core.usage_event import MalformedEvent
-from metering.entries import Entry, usage_row
+from metering.aggregates import PeriodTotal, move_parked, totals_of
+from metering.entries import Entry, amount_of
+from metering.scopes import ledger_total
 
-__all__ = ["DeadLetters", "ParkedEntry"]
+__all__ = ["DeadLetters", "ParkedEntry", "Selection", "Waiting"]
 
-LIST = """
-    SELECT dead_letter_id, stream, entry_id, fields, reason, parked_at, replayed_at FROM usage_dead_letters
-    WHERE $1 OR replayed_at IS NULL ORDER BY dead_letter_id LIMIT $2
-"""
-SHOW = """
-    SELECT dead_letter_id, stream, entry_id, fields, reason, parked_at, replayed_at FROM usage_dead_letters
-    WHERE dead_letter_id = $1
-"""
-MARK = "UPDATE usage_dead_letters SET replayed_at = now() WHERE dead_letter_id = $1"
-WAITING = "SELECT count(*) FROM usage_dead_letters WHERE replayed_at IS NULL"
+LETTERS_PER_BATCH = 500
+
+COLUMNS = (
+    "dead_letter_id, stream, entry_id, fields, reason, parked_at, replayed_at, account_id, key_id, period,"
+    " charged_nano_usd, written_off_at, written_off_by, written_off_reason"
+)
+WAITS = "replayed_at IS NULL AND written_off_at IS NULL"
+LIST = f"""
+    SELECT {COLUMNS} FROM usage_dead_letters WHERE $1 OR ({WAITS}) ORDER BY dead_letter_id LIMIT $2
+"""  # noqa: S608  # Made of constants.
+SHOW = f"SELECT {COLUMNS} FROM usage_dead_letters WHERE dead_letter_id = $1"  # noqa: S608  # Made of constants.
+WAITING = f"""
+    SELECT count(*) AS letters, coalesce(sum(charged_nano_usd), 0)::bigint AS charged,
+           count(*) FILTER (WHERE account_id IS NULL) AS nameless
+    FROM usage_dead_letters WHERE {WAITS}
+"""  # noqa: S608  # Made of constants.
+LAST = f"SELECT coalesce(max(dead_letter_id), 0) FROM usage_dead_letters WHERE {WAITS}"  # noqa: S608  # Made of constants.
+NEXT = f"""
+    SELECT {COLUMNS} FROM usage_dead_letters
+    WHERE {WAITS} AND dead_letter_id > $1 AND dead_letter_id <= $2
+        AND ($3::bigint IS NULL OR dead_letter_id = $3) AND strpos(reason, $4) > 0
+    ORDER BY dead_letter_id LIMIT {LETTERS_PER_BATCH} FOR UPDATE
+"""  # noqa: S608  # Made of constants.
+
+
+def _end(changes: str) -> str:
+    return f"""
+        WITH letters AS (
+            UPDATE usage_dead_letters SET {changes} WHERE dead_letter_id = ANY($1::bigint[])
+            RETURNING account_id, key_id, period, charged_nano_usd
+        ), {move_parked("letters", "-")}
+        SELECT count(*) FROM letters
+    """  # noqa: S608  # Made of constants.
+
+
+MARK_REPLAYED = _end("replayed_at = now()")
+WRITE_OFF = _end("written_off_at = now(), written_off_by = $2, written_off_reason = $3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,63 +76,133 @@ class ParkedEntry:
     reason: str
     parked_at: datetime
     replayed_at: datetime | None
+    account_id: AccountId | None
+    """With the next three: whose amount is parked. None where the entry does not name its account."""
+    key_id: KeyId | None
+    period: date | None
+    charged: int | None
+    written_off_at: datetime | None
+    written_off_by: str | None
+    written_off_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Letters that wait: all of them, one, or those whose reason contains a text."""
+
+    dead_letter_id: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    letters: int
+    charged: int
+    """Nano-dollars that they have charged; they count against the caps."""
+    nameless: int
+    """How many of them name no account: what they have charged counts nowhere."""
+
+
+Batch = Sequence[ParkedEntry]
+Totals = Mapping[ShardKeys, Sequence[PeriodTotal]]
+Progress = Callable[[int], None]
 
 
 class DeadLetters:
     def __init__(self, pool: asyncpg.Pool, redis: Redis) -> None:
         self._pool = pool
-        self._redis = redis
         self._scripts = ScriptRunner(redis)
 
-    async def waiting(self) -> int:
-        return int(await self._pool.fetchval(WAITING))
+    async def waiting(self) -> Waiting:
+        (row,) = await self._pool.fetch(WAITING)
+        return Waiting(*row)
 
-    async def list(self, *, replayed: bool = False, most: int = 100) -> list[ParkedEntry]:
-        """Oldest first; those already replayed only on request."""
-        return [_parked(row) for row in await self._pool.fetch(LIST, replayed, most)]
+    async def list(self, *, ended: bool = False, most: int = 100) -> list[ParkedEntry]:
+        """Oldest first; those replayed or written off only on request."""
+        return [_parked(row) for row in await self._pool.fetch(LIST, ended, most)]
 
     async def show(self, dead_letter_id: int) -> ParkedEntry | None:
         row = await self._pool.fetchrow(SHOW, dead_letter_id)
         return _parked(row) if row else None
 
-    async def replay(self, dead_letter_id: int) -> bool:
-        """Put it back on its stream. False when there is no such letter or it was replayed before.
+    async def replay(self, selection: Selection, *, progress: Progress = lambda done: None) -> int:
+        """Put them back on their streams and return how many there were. `progress` hears after each batch.
 
-        On the stream first, marked second: if we die between the two, it is replayed twice and recorded once."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(f"{SHOW} FOR UPDATE", dead_letter_id)
-            if row is None or row["replayed_at"] is not None:
-                return False
-            await self._put_back(_parked(row))
-            await connection.execute(MARK, dead_letter_id)
-        return True
+        On the stream first, marked second: if we die between the two, they are replayed twice and recorded once."""
 
-    async def _put_back(self, letter: ParkedEntry) -> None:
-        shard = ShardKeys.of_stream(letter.stream)
-        fields = {name.encode(): value for name, value in letter.fields.items()}
-        try:
-            row = usage_row(Entry(shard, letter.entry_id.encode(), fields))
-        except MalformedEvent:
-            call = script_calls.replay(letter.stream, fields)
-        else:
-            call = script_calls.replay(
-                letter.stream,
-                fields,
-                scopes=(shard.account(row.account_id), shard.key(row.key_id)),
-                period=row.period.isoformat(),
-                charged=row.charged_nano_usd,
-            )
-        await self._scripts.run(call)
+        async def put_back(connection: asyncpg.pool.PoolConnectionProxy, letters: Batch) -> None:
+            await self._scripts.run_all([_replay_call(letter) for letter in letters])
+            await connection.execute(MARK_REPLAYED, [letter.dead_letter_id for letter in letters])
+
+        return await self._end(selection, put_back, progress)
+
+    async def write_off(
+        self, selection: Selection, *, by: str, reason: str, progress: Progress = lambda done: None
+    ) -> int:
+        """They will never be billed: what they have charged counts no longer. Returns how many there were."""
+
+        async def write_off(connection: asyncpg.pool.PoolConnectionProxy, letters: Batch) -> None:
+            await connection.execute(WRITE_OFF, [letter.dead_letter_id for letter in letters], by, reason)
+
+        return await self._end(selection, write_off, progress)
+
+    async def _end(
+        self,
+        selection: Selection,
+        end: Callable[[asyncpg.pool.PoolConnectionProxy, Batch], Awaitable[None]],
+        progress: Progress,
+    ) -> int:
+        """In batches, each one transaction. Letters that come back while we work are left for the next time."""
+        last = await self._pool.fetchval(LAST)
+        done, after = 0, 0
+        while True:
+            async with self._pool.acquire() as connection, connection.transaction():
+                rows = await connection.fetch(NEXT, after, last, selection.dead_letter_id, selection.reason)
+                letters = [_parked(row) for row in rows]
+                if not letters:
+                    return done
+                await end(connection, letters)
+                totals = await _totals(connection, letters)
+            await self._set_totals(totals)
+            done, after = done + len(letters), letters[-1].dead_letter_id
+            progress(done)
+
+    async def _set_totals(self, totals: Totals) -> None:
+        """After the commit: if we die before, the check of the counters does it."""
+        await self._scripts.run_all(
+            [
+                script_calls.confirm(shard.usage_stream, (), [ledger_total(shard, total) for total in of_shard])
+                for shard, of_shard in totals.items()
+            ]
+        )
+
+
+async def _totals(connection: asyncpg.pool.PoolConnectionProxy, letters: Batch) -> Totals:
+    """What the accounts and keys of these letters have spent now, by their shard."""
+    places: dict[ShardKeys, list[tuple[AccountId, KeyId, date]]] = {}
+    for letter in letters:
+        if letter.account_id and letter.key_id and letter.period:
+            shard = ShardKeys.of_stream(letter.stream)
+            places.setdefault(shard, []).append((letter.account_id, letter.key_id, letter.period))
+    return {shard: await totals_of(connection, of_shard) for shard, of_shard in places.items()}
+
+
+def _replay_call(letter: ParkedEntry) -> Call:
+    shard = ShardKeys.of_stream(letter.stream)
+    fields = {name.encode(): value for name, value in letter.fields.items()}
+    amount = amount_of(Entry(shard, letter.entry_id.encode(), fields))
+    if amount is None:
+        return script_calls.replay(letter.stream, fields)
+    return script_calls.replay(
+        letter.stream,
+        fields,
+        scopes=(shard.account(amount.account_id), shard.key(amount.key_id)),
+        period=amount.period.isoformat(),
+        charged=amount.charged_nano_usd,
+    )
 
 
 def _parked(row: asyncpg.Record) -> ParkedEntry:
-    fields = {name: base64.b64decode(value) for name, value in orjson.loads(row["fields"]).items()}
-    return ParkedEntry(
-        row["dead_letter_id"],
-        row["stream"],
-        row["entry_id"],
-        fields,
-        row["reason"],
-        row["parked_at"],
-        row["replayed_at"],
-    )
+    dead_letter_id, stream, entry_id, fields, *rest = row
+    decoded = {name: base64.b64decode(value) for name, value in orjson.loads(fields).items()}
+    return ParkedEntry(dead_letter_id, stream, entry_id, decoded, *rest)

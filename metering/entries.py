@@ -5,7 +5,6 @@ An entry has three fields: `e` the usage event, `c` the nano-dollars charged and
 gateway settled it. `usage_row` turns it into one row of `usage_events`, or says why it is none.
 """
 
-import math
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -13,9 +12,9 @@ from typing import Any, NamedTuple
 
 from core.principal import AccountId, KeyId
 from core.redis_keys import ShardKeys
-from core.usage_event import MalformedEvent, day_of, instant_of, read_fields
+from core.usage_event import LARGEST_NUMBER, MalformedEvent, day_of, instant_of, read_claim, read_fields
 
-__all__ = ["COLUMNS", "DeadLetter", "Entry", "TimeBounds", "UsageRow", "usage_row"]
+__all__ = ["COLUMNS", "Amount", "DeadLetter", "Entry", "TimeBounds", "UsageRow", "amount_of", "usage_row"]
 
 
 class Entry(NamedTuple):
@@ -24,10 +23,23 @@ class Entry(NamedTuple):
     fields: dict[bytes, bytes]
 
 
+class Amount(NamedTuple):
+    """What an entry has charged, and to whom."""
+
+    account_id: AccountId
+    key_id: KeyId
+    period: date
+    charged_nano_usd: int
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     entry: Entry
     reason: str
+
+    @property
+    def amount(self) -> Amount | None:
+        return amount_of(self.entry)
 
 
 class UsageRow(NamedTuple):
@@ -94,9 +106,10 @@ def usage_row(entry: Entry) -> UsageRow:
         wire, charged, waived = entry.fields[b"e"], entry.fields[b"c"], entry.fields[b"w"]
     except KeyError as error:
         raise MalformedEvent(f"the entry has no field {error}") from error
-    if not (charged.isdigit() and waived.isdigit() and len(charged) <= MOST_DIGITS and len(waived) <= MOST_DIGITS):
-        raise MalformedEvent("c or w is no whole number of nano-dollars")
+    charged_nano_usd, waived_nano_usd = _nano_usd(charged), _nano_usd(waived)
     event: dict[str, Any] = read_fields(wire)
+    if charged_nano_usd + waived_nano_usd != event["owed"]:
+        raise MalformedEvent("c + w is not what the event says is owed")
     at = event["at"]
     columns = (
         event["id"],
@@ -114,8 +127,8 @@ def usage_row(entry: Entry) -> UsageRow:
         event["price"],
         event["cost"],
         event["owed"],
-        int(charged),
-        int(waived),
+        charged_nano_usd,
+        waived_nano_usd,
         event["status"],
         event["outcome"],
         event["estimated"],
@@ -127,9 +140,25 @@ def usage_row(entry: Entry) -> UsageRow:
     return UsageRow._make(columns)
 
 
+def amount_of(entry: Entry) -> Amount | None:
+    """Of an entry that the ledger may not be able to read; None of one that does not name its account."""
+    claim = read_claim(entry.fields.get(b"e", b""))
+    try:
+        charged = _nano_usd(entry.fields.get(b"c", b""))
+    except MalformedEvent:
+        return None
+    return Amount(claim.account_id, claim.key_id, claim.period, charged) if claim else None
+
+
+def _nano_usd(digits: bytes) -> int:
+    if not digits.isdigit() or len(digits) > MOST_DIGITS or (number := int(digits)) > LARGEST_NUMBER:
+        raise MalformedEvent("c or w is no whole number of nano-dollars")
+    return number
+
+
 @lru_cache(maxsize=1024)
 def _array(numbers: tuple[int, ...]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-MOST_DIGITS = math.floor(math.log10(2**53))
+MOST_DIGITS = len(str(LARGEST_NUMBER))

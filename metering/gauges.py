@@ -9,7 +9,15 @@ from redis.exceptions import ResponseError
 
 from core.redis_keys import CONSUMER_GROUP, ShardKeys
 from metering.dead_letters import DeadLetters
-from metering.metrics import DEAD_LETTERS, OLDEST_ENTRY_SECONDS, PARTITIONS_AHEAD, STREAM_LENGTH, STREAM_PENDING
+from metering.metrics import (
+    DEAD_LETTERS,
+    DEAD_LETTERS_CHARGED,
+    NAMELESS_DEAD_LETTERS,
+    OLDEST_ENTRY_SECONDS,
+    PARTITIONS_AHEAD,
+    STREAM_LENGTH,
+    STREAM_PENDING,
+)
 from metering.partitions import Partitions
 
 __all__ = ["Gauges"]
@@ -33,9 +41,15 @@ class Gauges:
     async def round(self) -> bool:
         """One look. Never has more to do at once."""
         await self._look_at_streams()
-        DEAD_LETTERS.set(await self._dead_letters.waiting())
+        await self._look_at_dead_letters()
         PARTITIONS_AHEAD.set(await self._partitions.ahead(self._now().date()))
         return False
+
+    async def _look_at_dead_letters(self) -> None:
+        waiting = await self._dead_letters.waiting()
+        DEAD_LETTERS.set(waiting.letters)
+        DEAD_LETTERS_CHARGED.set(waiting.charged)
+        NAMELESS_DEAD_LETTERS.set(waiting.nameless)
 
     async def _look_at_streams(self) -> None:
         pipeline = self._redis.pipeline(transaction=False)

@@ -3,42 +3,27 @@ The usage ledger: one batch is one transaction.
 
 Events go in by COPY into a temporary table, then one statement records the new ones and adds them, and only them, to
 the aggregates. A second delivery finds its event id, is not returned by the insert and so adds nothing.
+
+An event that the gateway settled itself is worth more than the estimate that the sweeper recorded when the gateway
+seemed to be dead. Where fewer events were new than arrived, such estimates give way first: they move to
+`usage_replaced` and out of the sums, and the statement runs once more. So neither the order of arrival nor the cut
+between batches decides what the ledger holds in the end.
 """
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
 import asyncpg
-import orjson
 
 from core.failpoints import Failpoints
-from core.principal import AccountId, KeyId
+from core.usage_event import GATEWAY_LOST
+from metering.aggregates import SUMMED, WHOLE_ACCOUNT, PeriodTotal, add_to_aggregates, totals_of
 from metering.entries import COLUMNS, DeadLetter, UsageRow
 from metering.errors import PartitionMissing, RefusedRows
+from metering.parking import park
 from metering.partitions import Partitions
 
-__all__ = ["WHOLE_ACCOUNT", "Ledger", "PeriodTotal", "Recorded"]
-
-WHOLE_ACCOUNT = KeyId(0)
-"""The key id under which `usage_periods` holds the sum of an account."""
-
-MEASURES = (
-    "requests",
-    "estimated_requests",
-    "input_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "cost_nano_usd",
-    "owed_nano_usd",
-    "charged_nano_usd",
-    "waived_nano_usd",
-)
-SUMMED = MEASURES[2:]
+__all__ = ["Ledger", "Recorded"]
 
 STORED = ", ".join("weights::integer[]" if name == "weights" else name for name in COLUMNS)
 # A commit that we confirm in Redis must survive a crash of Postgres, whatever the server's default is.
@@ -48,39 +33,29 @@ CREATE TEMPORARY TABLE IF NOT EXISTS arrived ON COMMIT DELETE ROWS AS
 SELECT {", ".join("weights::text" if name == "weights" else name for name in COLUMNS)} FROM usage_events WITH NO DATA
 """  # noqa: S608  # Made of constants.
 
-
-def _sums(names: Sequence[str]) -> str:
-    return ", ".join(f"sum({name})::bigint AS {name}" for name in names)
-
-
-def _added(table: str) -> str:
-    return ", ".join(f"{name} = {table}.{name} + EXCLUDED.{name}" for name in MEASURES)
-
-
-# The ORDER BY clauses keep two consumers from waiting for each other's rows: everybody locks in the same order.
 RECORD = f"""
 WITH recorded AS (
     INSERT INTO usage_events ({", ".join(COLUMNS)})
-    SELECT {STORED} FROM arrived ORDER BY event_id
+    SELECT {STORED} FROM arrived ORDER BY event_id, estimated = '{GATEWAY_LOST}', ctid   -- Estimates last.
     ON CONFLICT (event_id, day) DO NOTHING   -- The day comes from the event, never from now().
     RETURNING period, day, account_id, key_id, model, estimated, {", ".join(SUMMED)}
-), added AS (
-    SELECT period, day, account_id, key_id, model,
-           count(*) AS requests, count(*) FILTER (WHERE estimated <> '') AS estimated_requests, {_sums(SUMMED)}
-    FROM recorded GROUP BY period, day, account_id, key_id, model
-), daily AS (
-    INSERT INTO usage_daily AS daily (account_id, day, key_id, model, {", ".join(MEASURES)})
-    SELECT account_id, day, key_id, model, {_sums(MEASURES)} FROM added
-    GROUP BY account_id, day, key_id, model ORDER BY account_id, day, key_id, model
-    ON CONFLICT (account_id, day, key_id, model) DO UPDATE SET {_added("daily")}
-), periods AS (
-    INSERT INTO usage_periods AS periods (account_id, period, key_id, version, {", ".join(MEASURES)})
-    SELECT account_id, period, coalesce(key_id, {WHOLE_ACCOUNT}), sum(requests), {_sums(MEASURES)} FROM added
-    GROUP BY GROUPING SETS ((account_id, period, key_id), (account_id, period)) ORDER BY 1, 2, 3
-    ON CONFLICT (account_id, period, key_id) DO UPDATE SET
-        version = periods.version + EXCLUDED.version, {_added("periods")}
-)
+), {add_to_aggregates("recorded")}
 SELECT estimated, count(*) AS events, sum(waived_nano_usd)::bigint AS waived FROM recorded GROUP BY estimated
+"""  # noqa: S608  # Made of constants.
+
+REPLACE = f"""
+WITH own AS (
+    SELECT event_id, day FROM arrived WHERE estimated <> '{GATEWAY_LOST}' GROUP BY event_id, day
+), replaced AS (
+    DELETE FROM usage_events AS event USING own
+    WHERE event.event_id = own.event_id AND event.day = own.day AND event.estimated = '{GATEWAY_LOST}'
+    RETURNING event.*
+), moved AS (
+    INSERT INTO usage_replaced ({", ".join(COLUMNS)}, recorded_at)
+    SELECT {", ".join(COLUMNS)}, recorded_at FROM replaced
+    ON CONFLICT (event_id, day) DO NOTHING
+), {add_to_aggregates("replaced", "-")}
+SELECT count(*) FROM replaced
 """  # noqa: S608  # Made of constants.
 
 TOTALS = f"""
@@ -89,12 +64,6 @@ FROM usage_periods JOIN (
     SELECT account_id, period, key_id FROM arrived UNION SELECT account_id, period, {WHOLE_ACCOUNT} FROM arrived
 ) AS touched USING (account_id, period, key_id)
 """  # noqa: S608  # Made of constants.
-
-PARK = """
-INSERT INTO usage_dead_letters (stream, entry_id, fields, reason) VALUES ($1, $2, $3::jsonb, $4)
-ON CONFLICT (stream, entry_id) DO NOTHING
-RETURNING dead_letter_id
-"""
 
 AT_FAULT = (
     asyncpg.DataError,
@@ -107,28 +76,17 @@ AT_FAULT = (
 
 
 @dataclass(frozen=True, slots=True)
-class PeriodTotal:
-    """What the ledger holds for an account (`key_id` 0) or a key in a billing period."""
-
-    period: date
-    account_id: AccountId
-    key_id: KeyId
-    charged: int
-    """Nano-dollars, those of parked entries included."""
-    version: int
-    """Grows with every change, so it orders the totals that are written to Redis."""
-
-
-@dataclass(frozen=True, slots=True)
 class Recorded:
     inserted: int
+    replaced: int
+    """Estimates that gave way to inserted events."""
     parked: int
     waived: int
     """Nano-dollars of the inserted events."""
     estimated: dict[str, int]
     """Inserted events by the reason of their estimate."""
     totals: list[PeriodTotal]
-    """Of every account and key in the batch, the duplicates' included."""
+    """Of every account and key in the batch, those of the duplicates and of the dead letters included."""
 
 
 class Ledger:
@@ -164,31 +122,27 @@ async def _insert(
     connection: asyncpg.pool.PoolConnectionProxy, rows: Sequence[UsageRow], dead_letters: Sequence[DeadLetter]
 ) -> Recorded:
     await connection.execute(BEGIN)
-    parked = 0
-    for letter in dead_letters:
-        parked += await connection.fetchval(PARK, *_columns(letter)) is not None
+    parked, totals = 0, []
+    if dead_letters:
+        parked = await park(connection, dead_letters)
+        totals = await totals_of(connection, [letter.amount[:3] for letter in dead_letters if letter.amount])
     if not rows:
-        return Recorded(0, parked, 0, {}, [])
+        return Recorded(0, 0, parked, 0, {}, totals)
     await connection.copy_records_to_table("arrived", records=rows, columns=COLUMNS)
     counted = await connection.fetch(RECORD)
-    totals = [PeriodTotal(*row) for row in await connection.fetch(TOTALS)]
+    replaced = 0
+    if sum(row["events"] for row in counted) < len(rows):
+        replaced = await connection.fetchval(REPLACE)
+        counted += await connection.fetch(RECORD) if replaced else []
+    totals += [PeriodTotal(*row) for row in await connection.fetch(TOTALS)]
+    estimated: dict[str, int] = {}
+    for row in counted:
+        estimated[row["estimated"]] = estimated.get(row["estimated"], 0) + row["events"]
     return Recorded(
-        inserted=sum(row["events"] for row in counted),
+        inserted=sum(estimated.values()),
+        replaced=replaced,
         parked=parked,
         waived=sum(row["waived"] for row in counted),
-        estimated={row["estimated"]: row["events"] for row in counted if row["estimated"]},
+        estimated={reason: events for reason, events in estimated.items() if reason},
         totals=totals,
     )
-
-
-def _columns(letter: DeadLetter) -> tuple[str, str, str, str]:
-    """Nothing in here may be refused again: Postgres stores no NUL."""
-    shard, entry_id, fields = letter.entry
-    encoded = {
-        _storable(name.decode(errors="replace")): base64.b64encode(value).decode() for name, value in fields.items()
-    }
-    return shard.usage_stream, entry_id.decode(), orjson.dumps(encoded).decode(), _storable(letter.reason)[:500]
-
-
-def _storable(text: str) -> str:
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

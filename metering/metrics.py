@@ -7,13 +7,16 @@ __all__ = [
     "COUNTER_DIFFERENCES",
     "COUNTER_REBUILDS",
     "DEAD_LETTERS",
+    "DEAD_LETTERS_CHARGED",
     "DELETED_PENDING",
     "ESTIMATED",
     "EVENTS",
     "FAILED_ROUNDS",
     "LAST_COMMIT",
+    "NAMELESS_DEAD_LETTERS",
     "OLDEST_ENTRY_SECONDS",
     "PARTITIONS_AHEAD",
+    "REPLACED",
     "STREAM_LENGTH",
     "STREAM_PENDING",
     "SWEEPS",
@@ -44,6 +47,10 @@ DELETED_PENDING = Counter(
 )
 
 ESTIMATED = Counter(PREFIX + "estimated_events", "Recorded events whose counts are ours, by reason.", ["reason"])
+REPLACED = Counter(
+    PREFIX + "replaced_estimates",
+    "Estimates that gave way to the counts of a gateway that had only seemed to be dead.",
+)
 WAIVED = Counter(PREFIX + "waived_nano_usd", "Cost beyond a cap that is never billed. Must stay near 0.")
 
 SWEEPS = Counter(PREFIX + "sweeps", "Reservations whose lease ran out, by how they ended.", ["kind"])
@@ -51,6 +58,12 @@ for kind in ("released", "settled", "unreadable", "orphan"):
     SWEEPS.labels(kind)
 
 DEAD_LETTERS = Gauge(PREFIX + "dead_letters", "Parked entries that wait for a person: list, show and replay them.")
+DEAD_LETTERS_CHARGED = Gauge(
+    PREFIX + "dead_letters_nano_usd", "What they have charged: counts against the caps, but is on no invoice yet."
+)
+NAMELESS_DEAD_LETTERS = Gauge(
+    PREFIX + "nameless_dead_letters", "Those that do not name their account: their amount counts nowhere. Must be 0."
+)
 PARTITIONS_AHEAD = Gauge(PREFIX + "partitions_ahead", "Months after this one whose ledger partition exists.")
 COUNTER_DIFFERENCES = Gauge(
     PREFIX + "counter_differences", "Redis counters that the last check found different from the ledger. Must be 0."

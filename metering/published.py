@@ -21,7 +21,7 @@ from core.lua_scripts import ScriptRunner
 from core.principal import AccountId
 from core.redis_keys import ShardKeys
 from core.script_calls import LedgerTotal
-from metering.ledger import WHOLE_ACCOUNT
+from metering.aggregates import WHOLE_ACCOUNT
 from metering.scopes import CounterDifference, Scope, in_parts
 
 __all__ = ["Published"]

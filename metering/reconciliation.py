@@ -17,7 +17,7 @@ from uuid import UUID
 
 import asyncpg
 
-from metering.ledger import MEASURES, SUMMED, WHOLE_ACCOUNT
+from metering.aggregates import MEASURES, SUMMED, WHOLE_ACCOUNT
 
 __all__ = ["Difference", "Reconciliation"]
 
@@ -29,7 +29,7 @@ EVENTS_PER_QUERY = 5_000
 SUMS = ", ".join(["count(*) AS requests", "count(*) FILTER (WHERE estimated <> '') AS estimated_requests"])
 SUMS += "".join(f", sum({name})::bigint AS {name}" for name in SUMMED)
 COMPARED = ", ".join(f"'{name}', coalesce(ours.{name}, 0) - coalesce(sums.{name}, 0)" for name in MEASURES)
-UNEQUAL = " OR ".join(f"ours.{name} IS DISTINCT FROM sums.{name}" for name in MEASURES)
+UNEQUAL = " OR ".join(f"coalesce(ours.{name}, 0) <> coalesce(sums.{name}, 0)" for name in MEASURES)
 
 DAILY = f"""
     WITH sums AS (
@@ -52,6 +52,19 @@ PERIODS = f"""
            AS place, json_build_object({COMPARED})::text AS excess
     FROM ours FULL JOIN sums USING (account_id, period, key_id)
     WHERE {UNEQUAL} ORDER BY account_id, period, key_id LIMIT $2
+"""  # noqa: S608  # Made of constants.
+
+PARKED = f"""
+    WITH sums AS (
+        SELECT account_id, period, coalesce(key_id, {WHOLE_ACCOUNT}) AS key_id, sum(charged_nano_usd) AS parked
+        FROM usage_dead_letters
+        WHERE period >= $1 AND account_id IS NOT NULL AND replayed_at IS NULL AND written_off_at IS NULL
+        GROUP BY GROUPING SETS ((account_id, period, key_id), (account_id, period))
+    ), ours AS (SELECT * FROM usage_periods WHERE period >= $1)
+    SELECT concat_ws(', ', 'account ' || account_id, 'key ' || nullif(key_id, {WHOLE_ACCOUNT}), 'period ' || period)
+           AS place, coalesce(parked_nano_usd, 0) - coalesce(parked, 0) AS excess
+    FROM ours FULL JOIN sums USING (account_id, period, key_id)
+    WHERE coalesce(parked_nano_usd, 0) <> coalesce(parked, 0) ORDER BY account_id, period, key_id LIMIT $2
 """  # noqa: S608  # Made of constants.
 
 EVENTS = f"""
@@ -96,6 +109,9 @@ class Reconciliation:
             for row in await self._pool.fetch(query, since, self._most):
                 excess = f"{table} minus the sum of the events is {row['excess']}"
                 found.append(Difference("I3", row["place"], excess))
+        for row in await self._pool.fetch(PARKED, since, self._most):
+            excess = f"usage_periods holds {row['excess']} nano-dollars more as parked than the dead letters that wait"
+            found.append(Difference("I3", row["place"], excess))
         return found
 
     async def upstream_differences(self, served: Iterable[Served]) -> list[Difference]:

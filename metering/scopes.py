@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from core.principal import AccountId, KeyId
 from core.redis_keys import ShardKeys
-from metering.ledger import WHOLE_ACCOUNT
+from core.script_calls import LedgerTotal
+from metering.aggregates import WHOLE_ACCOUNT, PeriodTotal
 
-__all__ = ["CounterDifference", "Scope", "in_parts"]
+__all__ = ["CounterDifference", "Scope", "in_parts", "ledger_total"]
 
 PART = 500
 """Scopes in one script call or one pipeline."""
@@ -35,6 +36,12 @@ class Scope:
     def identity(self) -> str:
         """How `rebuild.lua` finds it in an event."""
         return f"account {self.account_id}" if self.key_id == WHOLE_ACCOUNT else f"key {self.key_id}"
+
+
+def ledger_total(shard: ShardKeys, total: PeriodTotal) -> LedgerTotal:
+    """As `confirm` takes it."""
+    scope = Scope(total.account_id, total.key_id, shard)
+    return LedgerTotal(scope.name, total.period.isoformat(), total.charged, total.version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ from core import script_calls
 from core.lua_scripts import Call, ScriptRunner
 from core.redis_keys import CONSUMER_GROUP, ShardKeys
 from core.script_calls import ConfirmedEntry, LedgerTotal
-from metering.entries import Entry, UsageRow
-from metering.ledger import WHOLE_ACCOUNT, PeriodTotal
+from metering.aggregates import PeriodTotal
+from metering.entries import Amount, Entry, UsageRow
 from metering.metrics import DELETED_PENDING
+from metering.scopes import ledger_total
 
 __all__ = ["ENTRIES_PER_CALL", "ConfirmCall", "Settled", "UsageStreams", "confirm_calls"]
 
@@ -34,16 +35,17 @@ NEW, OWN_PENDING = ">", "0"
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An entry that Postgres has, as an event or as a dead letter. `row` is None when it could not be read."""
+    """An entry that Postgres has, as an event or as a dead letter, and what leaves `pending` with it: nothing where the
+    entry does not name its account."""
 
     entry: Entry
-    row: UsageRow | None
+    amount: UsageRow | Amount | None
 
     @property
     def order(self) -> tuple[str, int, int]:
         """Entries of one account go into one call where they fit."""
-        row = self.row
-        return self.entry.shard.tag, row.account_id if row else 0, row.key_id if row else 0
+        amount = self.amount
+        return self.entry.shard.tag, amount.account_id if amount else 0, amount.key_id if amount else 0
 
 
 class UsageStreams:
@@ -129,19 +131,15 @@ class ConfirmCall:
         self._totals: list[LedgerTotal] = []
 
     def add_entry(self, item: Settled) -> None:
-        row, entry_id = item.row, item.entry.entry_id.decode()
-        if row is None:
+        amount, entry_id = item.amount, item.entry.entry_id.decode()
+        if amount is None:
             self._entries.append(ConfirmedEntry(entry_id))
             return
-        account, key = self._shard.account(row.account_id), self._shard.key(row.key_id)
-        self._entries.append(ConfirmedEntry(entry_id, row.charged_nano_usd, row.period.isoformat(), account, key))
+        account, key = self._shard.account(amount.account_id), self._shard.key(amount.key_id)
+        self._entries.append(ConfirmedEntry(entry_id, amount.charged_nano_usd, amount.period.isoformat(), account, key))
 
     def add_totals(self, totals: Iterable[PeriodTotal]) -> None:
-        for total in totals:
-            name = self._shard.account(total.account_id)
-            if total.key_id != WHOLE_ACCOUNT:
-                name = self._shard.key(total.key_id)
-            self._totals.append(LedgerTotal(name, total.period.isoformat(), total.charged, total.version))
+        self._totals += [ledger_total(self._shard, total) for total in totals]
 
     @property
     def size(self) -> int:
@@ -159,7 +157,7 @@ def confirm_calls(settled: Iterable[Settled], totals: Iterable[PeriodTotal]) -> 
     waiting = _by_account(totals)
     for shard, of_shard in groupby(sorted(settled, key=lambda item: item.order), key=lambda item: item.entry.shard):
         call = ConfirmCall(shard)
-        for account_id, group in groupby(of_shard, key=lambda item: item.row.account_id if item.row else None):
+        for account_id, group in groupby(of_shard, key=lambda item: item.amount.account_id if item.amount else None):
             items = list(group)
             if call.size and call.size + len(items) > ENTRIES_PER_CALL:
                 yield call

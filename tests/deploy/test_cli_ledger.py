@@ -101,10 +101,10 @@ def test_a_dead_letter_is_listed_shown_and_replayed_once(ledger: Ledger) -> None
 
     assert [letter["dead_letter_id"] for letter in listed] == [1]
     assert shown["fields"]["e"] == "no event"
-    assert replayed.out.startswith("Replayed.")
-    assert (again.status, again.err) == (1, "There is no dead letter 1 that waits to be replayed.\n")
+    assert replayed.out.startswith("Replayed 1.")
+    assert (again.status, again.err) == (1, "There is no dead letter 1 that waits.\n")
     assert ledger.line.ok("dead-letters", "list").out.startswith("No dead letter")
-    assert len(ledger.line.json("dead-letters", "list", "--replayed")) == 1
+    assert len(ledger.line.json("dead-letters", "list", "--ended")) == 1
 
 
 def test_a_dead_letter_that_does_not_exist_is_said_so(ledger: Ledger) -> None:

@@ -2,6 +2,7 @@ from datetime import timedelta
 
 from core.principal import AccountId
 from core.redis_keys import ShardKeys
+from metering.dead_letters import Selection
 from tests.metering.events import NOW, event
 from tests.metering.workbench import SHARDS, workbench
 
@@ -28,13 +29,13 @@ async def test_a_replayed_letter_is_recorded_once_the_reason_is_gone(database_ur
         (letter,) = await bench.dead_letters.list()
         consumer = bench.consumer(future_days=5)
 
-        replayed = await bench.dead_letters.replay(letter.dead_letter_id)
+        replayed = await bench.dead_letters.replay(Selection(letter.dead_letter_id))
         await bench.drain(consumer)
 
         assert replayed
         await bench.assert_everything_adds_up([early])
-        assert await bench.dead_letters.waiting() == 0
-        assert [item.replayed_at is not None for item in await bench.dead_letters.list(replayed=True)] == [True]
+        assert (await bench.dead_letters.waiting()).letters == 0
+        assert [item.replayed_at is not None for item in await bench.dead_letters.list(ended=True)] == [True]
 
 
 async def test_a_letter_is_replayed_once(database_url: str, redis_url: str) -> None:
@@ -43,11 +44,11 @@ async def test_a_letter_is_replayed_once(database_url: str, redis_url: str) -> N
         await bench.drain()
         (letter,) = await bench.dead_letters.list()
 
-        answers = [await bench.dead_letters.replay(letter.dead_letter_id) for _ in range(2)]
+        answers = [await bench.dead_letters.replay(Selection(letter.dead_letter_id)) for _ in range(2)]
 
-        assert answers == [True, False]
+        assert answers == [1, 0]
         assert await bench.entries_left() == 1
-        assert not await bench.dead_letters.replay(12345)
+        assert not await bench.dead_letters.replay(Selection(12345))
 
 
 async def test_a_letter_whose_reason_stays_is_parked_again(database_url: str, redis_url: str) -> None:
@@ -56,7 +57,7 @@ async def test_a_letter_whose_reason_stays_is_parked_again(database_url: str, re
         await bench.drain()
         (letter,) = await bench.dead_letters.list()
 
-        await bench.dead_letters.replay(letter.dead_letter_id)
+        await bench.dead_letters.replay(Selection(letter.dead_letter_id))
         await bench.drain()
 
         (again,) = await bench.dead_letters.list()
@@ -73,7 +74,7 @@ async def test_a_letter_whose_event_is_in_the_ledger_already_adds_nothing(databa
         (letter,) = await bench.dead_letters.list()
         await bench.pool.execute('UPDATE usage_dead_letters SET fields = fields || \'{"w": "MA=="}\'')
 
-        await bench.dead_letters.replay(letter.dead_letter_id)
+        await bench.dead_letters.replay(Selection(letter.dead_letter_id))
         await bench.drain()
 
         await bench.assert_everything_adds_up([item])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from core.redis_keys import ShardKeys
 from core.token_usage import TokenUsage
-from core.usage_event import MalformedEvent, UsageEvent
-from metering.entries import COLUMNS, Entry, TimeBounds, UsageRow, usage_row
+from core.usage_event import LARGEST_NUMBER, MalformedEvent, UsageEvent
+from metering.entries import COLUMNS, Entry, TimeBounds, UsageRow, amount_of, usage_row
 from tests.metering.events import event
 
 SHARD = ShardKeys("{s00}")
@@ -71,13 +71,16 @@ LACKING = st.sampled_from(sorted(VALID)).map(
 @example(orjson.dumps({**VALID, "outcome": []}))
 @example(orjson.dumps({**VALID, "model": "a\0b"}))
 def test_the_row_and_the_event_agree_on_any_bytes(wire: bytes) -> None:
+    charged = 1000
     try:
-        expected: UsageRow | None = row_of(UsageEvent.decode(wire), 1000, 0)
+        item = UsageEvent.decode(wire)
+        charged = item.amount_owed
+        expected: UsageRow | None = row_of(item, charged, 0)
     except MalformedEvent:
         expected = None
 
     try:
-        row: UsageRow | None = usage_row(entry(wire))
+        row: UsageRow | None = usage_row(entry(wire, b"%d" % charged))
     except MalformedEvent:
         row = None
 
@@ -97,7 +100,7 @@ def test_every_event_that_can_be_written_can_be_read(
     item = event(number, number, at=moment, usage=TokenUsage(*tokens), model=name, cost=number)
 
     assert UsageEvent.decode(item.encode()) == item
-    assert usage_row(entry(item.encode())) == row_of(item, 1000, 0)
+    assert usage_row(entry(item.encode(), b"%d" % number)) == row_of(item, number, 0)
 
 
 @pytest.mark.parametrize(
@@ -128,10 +131,42 @@ def test_a_malformed_event_is_refused_with_a_reason_that_repeats_no_content(
     assert "m" * 100 not in str(refusal.value)
 
 
-@pytest.mark.parametrize(("charged", "waived"), [(b"", b"0"), (b"-1", b"0"), (b"1", b"1.0"), (b"9" * 16, b"0")])
+@pytest.mark.parametrize(
+    ("charged", "waived"), [(b"", b"0"), (b"-1", b"0"), (b"1", b"1.0"), (b"9" * 16, b"0"), (b"9" * 9999, b"0")]
+)
 def test_amounts_are_whole_numbers(charged: bytes, waived: bytes) -> None:
     with pytest.raises(MalformedEvent, match="nano-dollars"):
         usage_row(entry(event().encode(), charged, waived))
+
+
+def test_an_amount_may_be_as_large_as_an_event_can_say() -> None:
+    """One bound for both: an event of more than a million dollars was refused."""
+    item = event(cost=LARGEST_NUMBER)
+
+    row = usage_row(entry(item.encode(), b"%d" % (LARGEST_NUMBER - 5), b"5"))
+
+    assert (row.charged_nano_usd, row.waived_nano_usd) == (LARGEST_NUMBER - 5, 5)
+
+
+def test_amounts_that_are_not_what_is_owed_are_refused() -> None:
+    with pytest.raises(MalformedEvent, match="owed"):
+        usage_row(entry(event(cost=1000).encode(), b"1000", b"1"))
+
+
+OF_TOMORROW = orjson.dumps({"v": 99, "account": 7, "key": 70, "period": "2026-11-01", "cost": 5, "new": {}})
+
+
+def test_whose_amount_it_is_can_be_read_from_an_event_of_any_version() -> None:
+    assert amount_of(entry(OF_TOMORROW, b"4")) == (7, 70, date(2026, 11, 1), 4)
+
+
+@pytest.mark.parametrize("wire", [b"", b"{", b"[]", b"7", b'{"v":1}', OF_TOMORROW.replace(b":7,", b":0,")])
+def test_an_entry_that_names_no_account_has_no_amount(wire: bytes) -> None:
+    assert amount_of(entry(wire)) is None
+
+
+def test_an_entry_whose_amount_cannot_be_read_has_none() -> None:
+    assert amount_of(entry(OF_TOMORROW, b"much")) is None
 
 
 def test_an_entry_without_an_amount_is_refused() -> None:

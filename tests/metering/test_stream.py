@@ -5,8 +5,8 @@ import pytest
 
 from core.principal import AccountId, KeyId
 from core.redis_keys import CONSUMER_GROUP, ShardKeys, shards
+from metering.aggregates import PeriodTotal
 from metering.entries import Entry, UsageRow, usage_row
-from metering.ledger import PeriodTotal
 from metering.metrics import DELETED_PENDING
 from metering.stream import Settled, confirm_calls
 from tests.metering.events import PERIOD, event, many
@@ -119,7 +119,7 @@ def test_an_account_is_confirmed_in_one_call_where_it_fits(accounts: list[int], 
 
 def row(account: int) -> UsageRow:
     item = event(account)
-    return usage_row(Entry(ShardKeys("{s00}"), b"1-0", {b"e": item.encode(), b"c": b"0", b"w": b"0"}))
+    return usage_row(Entry(ShardKeys("{s00}"), b"1-0", {b"e": item.encode(), b"c": b"%d" % item.cost, b"w": b"0"}))
 
 
 async def test_an_entry_without_an_account_is_only_taken_off_the_stream(database_url: str, redis_url: str) -> None:

@@ -19,7 +19,7 @@ from core.usage_event import UsageEvent
 from metering.consumer import Consumer
 from metering.counters import Counters
 from metering.dead_letters import DeadLetters
-from metering.entries import TimeBounds
+from metering.entries import Entry, TimeBounds, amount_of
 from metering.ledger import Ledger
 from metering.partitions import Partitions
 from metering.reconciliation import Reconciliation
@@ -94,9 +94,16 @@ class Workbench:
             await self.redis.hset(scope, mapping={"status": "active", "revision": 1})
 
     async def put(self, event: UsageEvent, **fields: Any) -> None:
-        """An entry of any form, past the gateway's script."""
+        """An entry of any form, past the gateway's script, which would have added its amount to `pending`."""
         shard = ShardKeys.of(event.account_id, SHARDS)
         entry: dict[Any, Any] = {"e": event.encode(), "c": event.cost, "w": 0, **fields}
+        wire = {
+            name.encode(): str(value).encode() if not isinstance(value, bytes) else value
+            for name, value in entry.items()
+        }
+        if amount := amount_of(Entry(shard, b"0-0", wire)):
+            for scope in (shard.account(amount.account_id), shard.key(amount.key_id)):
+                await self.redis.hincrby(scope, f"pending:{amount.period}", amount.charged_nano_usd)
         await self.redis.xadd(shard.usage_stream, entry)
 
     async def drain(self, consumer: Consumer | None = None) -> None:
@@ -141,7 +148,9 @@ class Workbench:
         assert {row["event_id"]: row["charged_nano_usd"] for row in rows} == expected
         assert await self.reconciliation.aggregate_differences(PERIOD.replace(year=PERIOD.year - 2)) == []
         assert await self.entries_left() == 0
-        totals = await self.pool.fetch("SELECT account_id, key_id, period, charged_nano_usd FROM usage_periods")
+        totals = await self.pool.fetch(
+            "SELECT account_id, key_id, period, charged_nano_usd + parked_nano_usd FROM usage_periods"
+        )
         for account, key, period, charged in totals:
             shard = ShardKeys.of(account, SHARDS)
             scope = await self.scope(shard.key(key) if key else shard.account(account))

@@ -1,0 +1,143 @@
+"""`poindexter dead-letters`: usage entries that could not be read, until they are replayed or written off."""
+
+import getpass
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import click
+
+from core.money import format_usd
+from deploy.commands.options import ID, json_option, state_option
+from deploy.commands.running import ask
+from deploy.office import Office
+from deploy.printing import document, fail, table
+from metering.dead_letters import DeadLetters, ParkedEntry, Selection
+
+__all__ = ["dead_letters"]
+
+MAX_LISTED = 100
+
+id_argument = click.argument("dead_letter_id", type=ID, required=False)
+all_option = click.option("--all", "everything", is_flag=True, help="Every letter that waits.")
+
+
+@click.group("dead-letters", short_help="Usage entries that could not be read.")
+def dead_letters() -> None:
+    """Usage entries that could not be read. They count against the caps and are kept until they have been replayed or
+    written off; nothing is dropped."""
+
+
+@dead_letters.command("list")
+@click.option("--ended", is_flag=True, help="Show those already replayed or written off as well.")
+@state_option
+@json_option
+def list_letters(ended: bool, state_directory: Path, as_json: bool) -> None:
+    """What waits, and why."""
+    found = ask(state_directory, lambda office: _letters(office).list(ended=ended, most=MAX_LISTED))
+    if as_json:
+        document([_readable(letter) for letter in found])
+        return
+    rows = [
+        (
+            str(letter.dead_letter_id),
+            f"{letter.parked_at:%Y-%m-%d %H:%M}",
+            None if letter.account_id is None else str(letter.account_id),
+            None if letter.charged is None else format_usd(letter.charged),
+            letter.stream,
+            letter.reason,
+        )
+        for letter in found
+    ]
+    columns = ("id", "parked", "account", "charged", "stream", "reason")
+    table(columns, rows, empty="No dead letter: every usage event is in the ledger.")
+    if len(found) == MAX_LISTED:
+        waiting = ask(state_directory, lambda office: _letters(office).waiting())
+        click.echo(f"The first {MAX_LISTED}; {waiting.letters:,} wait, with {format_usd(waiting.charged)}.")
+
+
+@dead_letters.command()
+@click.argument("dead_letter_id", type=ID)
+@state_option
+def show(dead_letter_id: int, state_directory: Path) -> None:
+    """The dead letter DEAD_LETTER_ID with everything it holds."""
+    letter = ask(state_directory, lambda office: _letters(office).show(dead_letter_id))
+    if letter is None:
+        fail(f"There is no dead letter {dead_letter_id}. `poindexter dead-letters list` shows them.")
+    document(_readable(letter))
+
+
+@dead_letters.command()
+@id_argument
+@all_option
+@click.option("--reason", default="", help="With --all: only letters whose reason contains this text.")
+@state_option
+def replay(dead_letter_id: int | None, everything: bool, reason: str, state_directory: Path) -> None:
+    """Put DEAD_LETTER_ID, or --all, back on their streams, after what was wrong has been mended. Never bills anything
+    twice."""
+    selection = _selection(dead_letter_id, everything, reason)
+    count = _end(state_directory, selection, lambda letters: letters.replay(selection, progress=_progress))
+    click.echo(f"Replayed {count:,}. What still can't be read comes back as a new dead letter.")
+
+
+@dead_letters.command("write-off")
+@id_argument
+@all_option
+@click.option("--matching", default="", help="With --all: only letters whose reason contains this text.")
+@click.option("--reason", required=True, help="Why nobody will ever bill them. Kept with the letter.")
+@click.option("--by", default=getpass.getuser, show_default="your user name", help="Who decides it. Kept as well.")
+@state_option
+def write_off(
+    dead_letter_id: int | None, everything: bool, matching: str, reason: str, by: str, state_directory: Path
+) -> None:
+    """Give up DEAD_LETTER_ID, or --all: they are kept but never billed, and stop counting against the caps."""
+    selection = _selection(dead_letter_id, everything, matching)
+    count = _end(
+        state_directory,
+        selection,
+        lambda letters: letters.write_off(selection, by=by, reason=reason, progress=_progress),
+    )
+    click.echo(f"Written off: {count:,}.")
+
+
+def _letters(office: Office) -> DeadLetters:
+    return DeadLetters(office.pool, office.redis)
+
+
+def _selection(dead_letter_id: int | None, everything: bool, reason: str) -> Selection:
+    if (dead_letter_id is None) != everything:
+        raise click.UsageError("Name one dead letter, or say --all.")
+    if reason and not everything:
+        raise click.UsageError("A text to look for goes with --all.")
+    return Selection(dead_letter_id, reason)
+
+
+def _end(state_directory: Path, selection: Selection, act: Callable[[DeadLetters], Awaitable[int]]) -> int:
+    count = ask(state_directory, lambda office: act(_letters(office)))
+    if not count and selection.dead_letter_id is not None:
+        fail(f"There is no dead letter {selection.dead_letter_id} that waits.")
+    return count
+
+
+def _progress(done: int) -> None:
+    if done > 1:
+        click.echo(f"{done:,} …", err=True)
+
+
+def _readable(letter: ParkedEntry) -> dict[str, object]:
+    fields = {name: value.decode(errors="replace") for name, value in letter.fields.items()}
+    return {
+        "dead_letter_id": letter.dead_letter_id,
+        "parked_at": letter.parked_at,
+        "account_id": letter.account_id,
+        "key_id": letter.key_id,
+        "period": letter.period,
+        "charged_nano_usd": letter.charged,
+        "replayed_at": letter.replayed_at,
+        "written_off_at": letter.written_off_at,
+        "written_off_by": letter.written_off_by,
+        "written_off_reason": letter.written_off_reason,
+        "stream": letter.stream,
+        "entry_id": letter.entry_id,
+        "reason": letter.reason,
+        "fields": fields,
+    }
