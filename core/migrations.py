@@ -14,7 +14,7 @@ import asyncpg
 from core.connections import connect_postgres
 from core.settings import Secret
 
-__all__ = ["ChangedMigration", "Migration", "migrate", "migrations", "pending_migrations"]
+__all__ = ["ChangedMigration", "Migration", "migrate", "migrations", "pending_migrations", "unknown_migrations"]
 
 LOCK = 0x504F_494E_4445_5854  # "POINDEXT": the advisory lock that all migrating processes share.
 
@@ -58,6 +58,13 @@ async def migrate(url: Secret) -> list[str]:
         return [migration.name for migration in waiting]
     finally:
         await connection.close()  # Ends the session and with it the lock.
+
+
+async def unknown_migrations(connection: asyncpg.Connection) -> list[str]:
+    """What a newer version has applied to this database, oldest first. We can work with it, and must not undo it."""
+    known = {migration.name for migration in migrations()}
+    rows = await connection.fetch("SELECT name FROM schema_migrations ORDER BY name")
+    return [row["name"] for row in rows if row["name"] not in known]
 
 
 async def pending_migrations(connection: asyncpg.Connection) -> list[Migration]:

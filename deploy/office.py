@@ -13,9 +13,9 @@ from core.connections import connect_redis, open_pool
 from core.key_directory import KeyDirectory
 from core.postgres_url import postgres_url
 from core.redis_address import redis_url
-from core.settings import Secret, load, setting
+from core.settings import Secret, SettingsError, load, setting
+from deploy.local.errors import StateError
 from deploy.local.state import StateDirectory
-from deploy.local.welcome import read_env_file
 from portal_api.accounts import Accounts
 from portal_api.api_keys import ApiKeys
 from portal_api.publication import Publication
@@ -46,11 +46,12 @@ def office_settings(environment: Mapping[str, str], state_directory: Path) -> Of
 
     Raises SettingsError.
     """
-    known: dict[str, str] = {}
     state = StateDirectory(state_directory)
-    if state.demo_environment.exists():
-        known = read_env_file(state.demo_environment.read_text())
-        known["API_KEY_PEPPER"] = state.pepper()
+    try:
+        if known := state.demo_settings():
+            known["API_KEY_PEPPER"] = state.pepper()
+    except StateError as error:
+        raise SettingsError([str(error)]) from error
     return load(OfficeSettings, {**known, **environment})
 
 

@@ -10,7 +10,7 @@ import click
 
 from core.connections import connect_postgres
 from core.installation import WrongInstallation, agree_on_shards
-from core.migrations import ChangedMigration, migrate
+from core.migrations import ChangedMigration, migrate, unknown_migrations
 from core.postgres_url import postgres_url
 from core.settings import Secret, SettingsError, load, setting
 from deploy.printing import fail
@@ -47,7 +47,7 @@ def simulators(arguments: tuple[str, ...]) -> None:
 def migrate_schema() -> None:
     """Bring the schema of DATABASE_URL up to date. Safe to run at any time, by any number of processes at once."""
     try:
-        applied = asyncio.run(_migrate(load(MigrationSettings, os.environ)))
+        applied, unknown = asyncio.run(_migrate(load(MigrationSettings, os.environ)))
     except SettingsError as error:
         fail(f"{error}.", status=os.EX_CONFIG)
     except WrongInstallation as error:
@@ -57,16 +57,21 @@ def migrate_schema() -> None:
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         fail(f"The database can't be used: {type(error).__name__}: {error}")
     click.echo("\n".join(f"applied {name}" for name in applied) or "The schema is up to date.")
+    if unknown:
+        click.echo(
+            f"A newer version has been here: it applied {', '.join(unknown)}, which this one does not know.", err=True
+        )
 
 
-async def _migrate(settings: MigrationSettings) -> list[str]:
+async def _migrate(settings: MigrationSettings) -> tuple[list[str], list[str]]:
+    """What was applied, and what a newer version had applied before."""
     applied = await migrate(settings.database_url)
     connection = await connect_postgres(settings.database_url, application="poindexter-migrate")
     try:
         await agree_on_shards(connection, settings.redis_shards)
+        return applied, await unknown_migrations(connection)
     finally:
         await connection.close()
-    return applied
 
 
 def _become(module: str, *arguments: str) -> None:

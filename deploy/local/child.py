@@ -121,7 +121,8 @@ def tail(log: Path, *, since: int = 0, lines: int = 15) -> str:
     if not log.exists():
         return ""
     with log.open("rb") as opened:
-        opened.seek(max(since, log.stat().st_size - MOST_BYTES_SHOWN))
+        size = log.stat().st_size
+        opened.seek(max(since if since <= size else 0, size - MOST_BYTES_SHOWN))  # Cut meanwhile: from its beginning.
         return "\n".join(opened.read().decode(errors="replace").splitlines()[-lines:])
 
 

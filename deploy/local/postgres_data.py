@@ -35,7 +35,14 @@ class PostgresData:
 
     @property
     def password(self) -> str:
-        return self.beside("password").read_text().strip()
+        """Raises PostgresError when it is lost."""
+        try:
+            return self.beside("password").read_text().strip()
+        except FileNotFoundError as error:
+            raise PostgresError(
+                f"{error.filename} is missing: it holds the password of the database in {self.directory}. Restore it, "
+                "or move that directory away to begin with an empty database."
+            ) from error
 
     def beside(self, suffix: str) -> Path:
         return self.directory.with_name(f"{self.directory.name}.{suffix}")
@@ -46,6 +53,8 @@ class PostgresData:
         self._refuse_unreachable_place()
         if not (self.directory / "PG_VERSION").exists():
             self._initialise()
+        elif not self.password:
+            raise PostgresError(f"{self.beside('password')} is empty. Restore it.")
         self._refuse_other_version()
 
     def end_leftover(self) -> None:

@@ -10,13 +10,12 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from deploy.local.env_file import read_env_file
 from deploy.local.errors import StateError
 from deploy.local.unprivileged import obstacle, server_user
 
 ROOTS_SERVER_DATA = Path("/var/lib/poindexter")
 """Where Postgres keeps its data when root installs in a place that nobody else may enter, such as /root."""
-
-LARGEST_LOG_BYTES = 20 * 1024 * 1024
 
 
 class StateDirectory:
@@ -62,18 +61,32 @@ class StateDirectory:
         return elsewhere
 
     def log(self, name: str) -> Path:
-        """The log of one process; one that has grown large moves aside."""
-        file = self.logs / f"{name}.log"
-        if file.exists() and file.stat().st_size > LARGEST_LOG_BYTES:
-            file.rename(file.with_suffix(".log.1"))
-        return file
+        """The log of one process."""
+        return self.logs / f"{name}.log"
 
     def pepper(self) -> str:
-        """`1:<64 hex digits>`, made at the first start. Without it no stored key can be recognised any more."""
+        """`1:<64 hex digits>`, made at the first start. Raises StateError when it is lost: no key works without."""
         file = self.path / "pepper"
         if not file.exists():
+            if self.demo_environment.exists():
+                raise StateError(
+                    f"{file} is missing. Every API key of this installation was made with it, and no key works without "
+                    "it: restore it from a backup. To go on without those keys, remove "
+                    f"{self.demo_environment} as well; a new pepper is made then."
+                )
             write_private(file, f"1:{secrets.token_hex(32)}\n")
         return file.read_text().strip()
+
+    def demo_settings(self) -> dict[str, str]:
+        """What the last start left for clients and commands; nothing before the first. Raises StateError."""
+        try:
+            return read_env_file(self.demo_environment.read_text())
+        except FileNotFoundError:
+            return {}
+        except (UnicodeDecodeError, ValueError) as error:
+            raise StateError(
+                f"{self.demo_environment} is damaged ({error}). Remove it: the next start writes it again."
+            ) from error
 
     def remembered_ports(self) -> dict[str, int]:
         file = self.path / "ports.json"

@@ -1,5 +1,6 @@
 """Starts services in order, keeps them alive, stops them in the opposite order."""
 
+import contextlib
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from types import FrameType
 from typing import Protocol
 
 from deploy.local.errors import ServiceFailed
+from deploy.local.log_rotation import rotate_when_large
 
 POLL_SECONDS = 0.1
 FORCE = 2
@@ -139,6 +141,8 @@ class Supervisor:
         self._watched.clear()
 
     def _look_after(self, watched: Watched) -> None:
+        with contextlib.suppress(OSError):  # A full disk: the services go on, and so do we.
+            rotate_when_large(watched.service.log)
         if watched.restart_at is None:
             if watched.service.exit_code is not None:
                 self._bury(watched, "died")

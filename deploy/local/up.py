@@ -16,6 +16,7 @@ import asyncpg
 
 from core.migrations import ChangedMigration, migrate
 from core.settings import Secret, SettingsError
+from deploy.local.env_file import as_env_file
 from deploy.local.errors import LocalError, StateError
 from deploy.local.ports import DEFAULT_PORTS, LOOPBACK, choose_ports
 from deploy.local.postgres import PostgresServer
@@ -24,7 +25,7 @@ from deploy.local.service import Service, end_leftovers
 from deploy.local.state import StateDirectory, write_private
 from deploy.local.supervisor import ForcedStop, RestartPolicy, StopRequested, StopSignals, Supervisor
 from deploy.local.valkey import ValkeyServer
-from deploy.local.welcome import as_env_file, demo_environment, read_env_file, say, step, welcome
+from deploy.local.welcome import demo_environment, say, step, welcome
 from portal_api.errors import PortalError
 
 MEGABYTE = 1024 * 1024
@@ -137,7 +138,7 @@ class Launch:
     def _demo_key(self, installation: Installation, create_key: CreateKey) -> str:
         """The key of the first start as long as the gateway knows it: another database needs another one."""
         file = self._state.demo_environment
-        key = read_env_file(file.read_text()).get("OPENAI_API_KEY", "") if file.exists() else ""
+        key = self._state.demo_settings().get("OPENAI_API_KEY", "")
         if self._options.demo and not _is_accepted(key, installation.ports["gateway"]):
             with step("demo account"):
                 key = _created(create_key, installation)

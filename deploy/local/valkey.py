@@ -16,6 +16,8 @@ POLL_SECONDS = 0.02
 PROBE_TIMEOUT_SECONDS = 2.0
 LEFTOVER_TIMEOUT_SECONDS = 10.0
 PORT_WAS_TAKEN = "Address already in use"
+DAMAGED = "reading the append only file"
+REPAIR_TOOL = "valkey-check-aof"
 
 
 class ValkeyServer:
@@ -52,7 +54,7 @@ class ValkeyServer:
         self.port = self.port or free_port()
         while not self._came_up(deadline):
             if not self._port_is_ours_to_choose or PORT_WAS_TAKEN not in self.last_words:
-                raise ValkeyError(f"Valkey does not start on port {self.port}:\n{self.last_words}")
+                raise ValkeyError(self._why_it_does_not_start())
             self.port = free_port()
 
     def stop(self, timeout: float = stop_seconds) -> None:
@@ -147,6 +149,22 @@ class ValkeyServer:
                 return False
         self.kill()
         raise ValkeyError(f"Valkey started but did not answer in time:\n{self.last_words}")
+
+    def _why_it_does_not_start(self) -> str:
+        if DAMAGED not in self.last_words:
+            return f"Valkey does not start on port {self.port}:\n{self.last_words}"
+        reason = next(line for line in self.last_words.splitlines() if DAMAGED in line)
+        # The newest part was being written. Given the manifest, the tool would stop at the base, which is no text.
+        newest = max((self.data_directory / "appendonlydir").glob("*.incr.aof"), key=lambda file: file.stat().st_mtime)
+        tool = self.data_directory / REPAIR_TOOL
+        tool.unlink(missing_ok=True)
+        tool.symlink_to(self._program or find_valkey())  # The server is this tool, too, under another name.
+        return (
+            f"Valkey cannot read its append-only file: {reason.rpartition(' # ')[2]}\n"
+            f"Keep a copy of {self.data_directory}, then cut the damaged part off and start again:\n"
+            f"  {tool} --fix {newest}\n"
+            "What is cut off and had not reached Postgres yet is lost: `poindexter reconcile` shows what is missing."
+        )
 
     def _write_configuration(self) -> None:
         settings = {

@@ -44,16 +44,6 @@ def demo_environment(installation: Installation, key: str) -> dict[str, str]:
     }
 
 
-def as_env_file(variables: Mapping[str, str]) -> str:
-    """For `. file` in a shell, and for readers of .env files."""
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
-
-
-def read_env_file(text: str) -> dict[str, str]:
-    pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
-    return {name: "".join(shlex.split(value)) for name, _, value in pairs}
-
-
 def welcome(installation: Installation, environment: Mapping[str, str], demo_file: str, logs: str, key: str) -> str:
     real = [upstream.name for upstream in UPSTREAMS if upstream.is_real(environment)]
     simulated = [upstream for upstream in UPSTREAMS if not upstream.is_real(environment)]

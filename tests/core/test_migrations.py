@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from core import migrations
-from core.migrations import ChangedMigration, Migration, migrate, pending_migrations
+from core.migrations import ChangedMigration, Migration, migrate, pending_migrations, unknown_migrations
 from core.settings import Secret
 from tests.services import postgres
 
@@ -124,3 +124,5 @@ async def test_a_database_of_a_newer_version_is_left_as_it_is(
     use(monkeypatch, first)
 
     assert await migrate(Secret(empty_database_url)) == []
+    async with postgres(empty_database_url) as connection:
+        assert await unknown_migrations(connection) == ["0002_second"]

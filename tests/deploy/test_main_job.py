@@ -9,7 +9,7 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
-from deploy.local.welcome import read_env_file
+from deploy.local.env_file import read_env_file
 from tests.deploy.launched import POINDEXTER, Launched, launched_for_real
 
 READY = "Ctrl-C stops everything"

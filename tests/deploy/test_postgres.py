@@ -203,3 +203,14 @@ def test_a_server_that_hangs_can_be_stopped(server: PostgresServer) -> None:
     server.stop(timeout=10)
 
     assert wait_for_exit(pid, timeout=0)
+
+
+def test_a_lost_password_is_named_with_what_to_do(server_directory: Path) -> None:
+    """S23: it was a bare `[Errno 2]`."""
+    server = PostgresServer(server_directory / "postgres", fsync=False)
+    server.start()
+    server.stop()
+    (server_directory / "postgres.password").unlink()
+
+    with pytest.raises(PostgresError, match=r"postgres.password is missing.* Restore it"):
+        server.start()

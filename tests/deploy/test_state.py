@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.errors import StateError
-from deploy.local.state import LARGEST_LOG_BYTES, StateDirectory
+from deploy.local.state import StateDirectory
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only for root Postgres runs as another user")
 
@@ -63,12 +63,30 @@ def test_a_place_that_cannot_be_written_is_an_error_that_says_so(tmp_path: Path)
         StateDirectory(tmp_path / "file" / "state").open()
 
 
-def test_a_large_log_moves_aside(state: StateDirectory) -> None:
-    with state.log("gateway").open("wb") as log:
-        log.truncate(LARGEST_LOG_BYTES + 1)
+def test_a_lost_pepper_is_not_replaced_in_silence(state: StateDirectory) -> None:
+    """S23: a new one was made, and every existing key stopped working."""
+    state.pepper()
+    state.demo_environment.write_text("OPENAI_API_KEY=pk_live_x\n")
+    (state.path / "pepper").unlink()
 
-    assert not state.log("gateway").exists()
-    assert (state.logs / "gateway.log.1").exists()
+    with pytest.raises(StateError, match="Every API key of this installation was made with it"):
+        state.pepper()
+
+    state.demo_environment.unlink()
+    assert state.pepper().startswith("1:")
+
+
+@pytest.mark.parametrize("content", [b"OPENAI_API_KEY=\xff\xfe\n", b"OPENAI_API_KEY='unfinished\n"])
+def test_a_damaged_file_for_clients_is_named(state: StateDirectory, content: bytes) -> None:
+    """S23: it was a traceback."""
+    state.demo_environment.write_bytes(content)
+
+    with pytest.raises(StateError, match=r"demo.env is damaged .*Remove it"):
+        state.demo_settings()
+
+
+def test_before_the_first_start_there_is_nothing_to_tell_clients(state: StateDirectory) -> None:
+    assert state.demo_settings() == {}
 
 
 def test_postgres_keeps_its_data_inside_when_it_may(state: StateDirectory) -> None:

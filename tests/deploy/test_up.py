@@ -8,8 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from deploy.local.env_file import read_env_file
 from deploy.local.pids import command_line, wait_for_exit
-from deploy.local.welcome import read_env_file
 from tests.deploy.launched import Launched, launched
 from tests.services import postgres, valkey
 

@@ -1,3 +1,4 @@
+import asyncio
 import shutil
 import subprocess
 import sys
@@ -109,6 +110,27 @@ def test_a_given_port_that_is_taken_is_an_error(tmp_path: Path, valkey_server: V
 def test_a_program_that_does_not_start_is_shown_with_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(ValkeyError, match="Valkey does not start on port"):
         ValkeyServer(tmp_path / "data", program=NOT_A_SERVER).start()
+
+
+async def test_a_damaged_append_only_file_is_named_with_a_command_that_mends_it(server_directory: Path) -> None:
+    """S23: the reason stood below twenty lines of banner and named a program that nobody had."""
+    server = ValkeyServer(server_directory / "data")
+    server.start()
+    async with valkey(server.url) as client:
+        await client.set("kept", "1")
+    server.stop()
+    (increments,) = (server.data_directory / "appendonlydir").glob("*.incr.aof")
+    increments.write_bytes(increments.read_bytes() + b"*1\r\n$nonsense\r\n" * 5)
+
+    with pytest.raises(ValkeyError, match=r"cannot read its append-only file: (Error|Bad file format)") as caught:
+        server.start()
+    command = next(line.split() for line in str(caught.value).splitlines() if " --fix " in line)
+    await asyncio.to_thread(subprocess.run, command, input=b"y\n", check=True, capture_output=True)
+    server.start()
+
+    async with valkey(server.url) as client:
+        assert await client.get("kept") == b"1"
+    server.stop()
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.welcome import as_env_file, read_env_file
+from deploy.local.env_file import as_env_file, read_env_file
 
 VARIABLES = {
     "DATABASE_URL": "postgresql://user:pass@127.0.0.1:5432/db?sslmode=disable&x=1",
