@@ -34,6 +34,7 @@ __all__ = [
     "instant_of",
     "read_claim",
     "read_fields",
+    "with_period",
 ]
 
 VERSION = 1
@@ -208,6 +209,18 @@ def read_claim(wire: bytes) -> Claim | None:
         return Claim(AccountId(numbers[0]), KeyId(numbers[1]), _date(fields["period"]), numbers[2])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def with_period(wire: bytes, period: str) -> bytes:
+    """An event of any version, moved to another billing period; unchanged where there is nothing to move."""
+    try:
+        fields = orjson.loads(wire)
+        if fields["period"] == period:
+            return wire
+        fields["period"] = period
+        return orjson.dumps(fields)
+    except (KeyError, TypeError, ValueError):
+        return wire
 
 
 def instant_of(milliseconds: int) -> datetime:

@@ -10,7 +10,7 @@ Usage events become a ledger: none lost, none counted twice.
 
 What went wrong on the way is made good:
 
-* `sweeper` ends the reservations that a dead gateway left behind.
+* `sweeper` ends the reservations that a dead gateway left behind; `suspects` is its memory of what it saw before.
 * `dead_letters` keeps what the ledger could not take, and puts it back on its stream after a fix.
 * `counters` compares the counters in Redis with what they are a cache of, and sets them right: `published` those that
   come from Postgres, one by one of its `scopes`. `counter_watch` does so whenever Redis comes back and every minute.

@@ -97,7 +97,9 @@ class Metering:
     def _loops(self) -> list[WorkerLoop]:
         settings = self._settings
         watch = CounterWatch(self._redis, self._counters, check_seconds=settings.metering_counter_check_seconds)
-        sweeper = Sweeper(self._redis, self._shards, self._failpoints)
+        sweeper = Sweeper(
+            self._redis, self._shards, self._failpoints, confirm_seconds=settings.metering_sweep_confirm_seconds
+        )
         dead_letters = DeadLetters(self._pool, self._redis)
         gauges = Gauges(self._redis, self._shards, dead_letters, self._partitions, _now)
         loops = [

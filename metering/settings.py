@@ -25,6 +25,8 @@ class MeteringSettings:
     metering_claim_idle_seconds: float = setting(30.0, least=0.1)
     """An entry that was read and not confirmed for this long belongs to a dead consumer."""
     metering_sweep_interval_seconds: float = setting(2.0, least=0.05)
+    metering_sweep_confirm_seconds: float = setting(25.0, least=0.0)
+    """Between two looks at an expired lease; a living gateway prolongs it in two thirds of GATEWAY_LEASE_SECONDS."""
     metering_counter_check_seconds: float = setting(60.0, least=0.1)
     metering_future_days: int = setting(2, least=0)
     """Events further ahead are parked: a clock that jumped must not create partitions for years."""

@@ -1,14 +1,20 @@
 """
 Reservations whose gateway died: the lease ran out and nobody ended them.
 
-Each is settled with the event that the gateway left at admission or with its last renewal, an estimate that says so.
+A lease that has run out proves little: Redis' clock may have been set forward, or the gateway was cut off for a moment.
+So the sweeper looks twice. Only what nobody has prolonged between two looks, some seconds of its own steady clock
+apart, is ended: a living gateway prolongs each of its reservations in that time.
+
+It is settled with the event that the gateway left at admission or with its last renewal, an estimate that says so.
 (One that an older gateway has left without an event was never sent: it is released.) Both are the gateway's own
 scripts, which look at the lease again: a gateway that renews or settles in this moment wins, and two sweepers end a
-reservation once.
+reservation once. A gateway that settles later replaces the estimate (`ledger`).
 """
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from redis.asyncio import Redis
@@ -17,36 +23,55 @@ from core import script_calls
 from core.failpoints import Failpoints
 from core.lua_scripts import ScriptRunner
 from core.redis_keys import ShardKeys
-from core.usage_event import MalformedEvent, UsageEvent
+from core.usage_event import MalformedEvent, UsageEvent, read_claim, with_period
 from metering.metrics import SWEEPS
+from metering.suspects import Suspects
 
 __all__ = ["Sweeper"]
 
 log = logging.getLogger(__name__)
 
-MOST_PER_ROUND = 200
+MAX_ENDED_PER_ROUND = 200
 """Of each shard."""
+MAX_SUSPECTS = 2_000
+"""Of each shard: the others follow when these have been ended."""
 
 
 class Sweeper:
-    """Safe to run any number of times at once."""
+    """Safe to run any number of times at once. `clock` is monotonic, in seconds."""
 
-    def __init__(self, redis: Redis, shards: Sequence[ShardKeys], failpoints: Failpoints) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        shards: Sequence[ShardKeys],
+        failpoints: Failpoints,
+        *,
+        confirm_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._redis = redis
-        self._shards = shards
+        self._suspects = {shard: Suspects(confirm_seconds) for shard in shards}
         self._failpoints = failpoints
+        self._clock = clock
         self._scripts = ScriptRunner(redis)
 
     async def round(self) -> bool:
-        """End what has expired. True when a shard may hold more."""
+        """Look at what has expired and end what had expired long before. True when a shard may hold more."""
         more = False
-        for shard in self._shards:
+        for shard, suspects in self._suspects.items():
             seconds, microseconds = await self._redis.time()  # The leases are written by the server's clock.
             expired: Any = await self._redis.zrange(
-                shard.leases, "-inf", seconds * 1000 + microseconds // 1000, byscore=True, offset=0, num=MOST_PER_ROUND
+                shard.leases,
+                "-inf",
+                seconds * 1000 + microseconds // 1000,
+                byscore=True,
+                offset=0,
+                num=MAX_SUSPECTS,
+                withscores=True,
             )
-            ended = [await self._sweep(shard, event_id) for event_id in expired]
-            more = more or (len(expired) == MOST_PER_ROUND and any(ended))
+            confirmed = suspects.look(expired, self._clock())
+            ended = [await self._sweep(shard, event_id) for event_id in islice(confirmed, MAX_ENDED_PER_ROUND)]
+            more = more or (len(confirmed) >= MAX_ENDED_PER_ROUND and any(ended))
         return more
 
     async def _sweep(self, shard: ShardKeys, event_id: bytes) -> bool:
@@ -60,12 +85,12 @@ class Sweeper:
         if b"event" not in stored:
             released = await self._scripts.run(script_calls.release(keys, only_if_expired=True))
             return await self._count("released", released)
-        kind, (period, cost, tokens) = _charge(stored)
+        period = stored[b"period"].decode()
+        event = with_period(stored[b"event"], period)  # The reservation was taken from this period.
+        kind, cost, tokens = _charge(event)
         self._failpoints.reach("sweeper_before_settle")
         settled = await self._scripts.run(
-            script_calls.settle(
-                keys, period=period, cost=cost, tokens=tokens, event=stored[b"event"], only_if_expired=True
-            )
+            script_calls.settle(keys, period=period, cost=cost, tokens=tokens, event=event, only_if_expired=True)
         )
         self._failpoints.reach("sweeper_after_settle")
         if settled and kind == "unreadable":
@@ -79,11 +104,12 @@ class Sweeper:
         return bool(ended)
 
 
-def _charge(stored: dict[bytes, bytes]) -> tuple[str, tuple[str, int, int]]:
-    """Period, nano-dollars and tokens of the stored event. One that cannot be read costs nothing yet: it goes on the
-    stream all the same, where the consumer parks it for a person."""
+def _charge(wire: bytes) -> tuple[str, int, int]:
+    """Kind, nano-dollars and tokens of the stored event. One of a version that we do not know says what is owed all the
+    same; the consumer parks it until we do."""
     try:
-        event = UsageEvent.decode(stored[b"event"])
+        event = UsageEvent.decode(wire)
     except MalformedEvent:
-        return "unreadable", (stored[b"period"].decode(), 0, 0)
-    return "settled", (event.period.isoformat(), event.cost, event.usage.total)
+        claim = read_claim(wire)
+        return "unreadable", claim.owed if claim else 0, 0
+    return "settled", event.amount_owed, event.usage.total

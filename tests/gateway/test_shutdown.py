@@ -221,7 +221,7 @@ def renewed(shared: Installation) -> int:
 
 async def sweep_until_nothing_is_held(shared: Installation) -> None:
     client = redis.asyncio.Redis.from_url(shared.redis_url, socket_timeout=5)
-    sweeper = Sweeper(client, shards(SHARDS), Failpoints())
+    sweeper = Sweeper(client, shards(SHARDS), Failpoints(), confirm_seconds=0.0)
     try:
         async with asyncio.timeout(10):
             while shared.held():

@@ -42,7 +42,7 @@ class Workbench:
         self.counters = Counters(pool, redis, shard_count=SHARDS, now=lambda: datetime.now(UTC))
         self.directory = KeyDirectory(pool, redis, shard_count=SHARDS)
         self.reconciliation = Reconciliation(pool)
-        self.sweeper = Sweeper(redis, shards(SHARDS), Failpoints())
+        self.sweeper = Sweeper(redis, shards(SHARDS), Failpoints(), confirm_seconds=0.0)
         self._scripts = ScriptRunner(redis)
 
     def streams(self, name: str = "one") -> UsageStreams:
@@ -86,6 +86,10 @@ class Workbench:
                 event=wire or event.encode(),
             )
         )
+
+    async def renew(self, event: UsageEvent, *, lease_ms: int) -> Any:
+        """As a living gateway does for a long answer."""
+        return await self._scripts.run(script_calls.renew(self._keys(event), lease_ms=lease_ms, event=event.encode()))
 
     async def open_scopes(self, event: UsageEvent) -> None:
         """What `publish` writes: without a status a scope is cold."""
