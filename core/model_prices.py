@@ -3,11 +3,15 @@ What tokens cost and how much they weigh. Pure integer arithmetic: 10,000 calls 
 token.
 """
 
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field
 
 from core.token_usage import TokenUsage
 
-__all__ = ["DEFAULT_WEIGHTS", "TokenPrices", "TokenWeights"]
+__all__ = ["DEFAULT_WEIGHTS", "USUAL_TIERS", "PriceList", "TokenPrices", "TokenWeights"]
+
+USUAL_TIERS = frozenset({"", "auto", "default", "standard", "standard_only", "on_demand", "scale"})
+"""What providers call the service tier that has no price of its own. `scale` is paid in advance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,10 @@ class TokenPrices:
             + self.reasoning * usage.reasoning
         )
 
+    def highest(self, other: "TokenPrices") -> "TokenPrices":
+        """Of each class the higher price."""
+        return TokenPrices(*map(max, astuple(self), astuple(other)))
+
     @property
     def dearest_input(self) -> int:
         """What an input token costs at worst: before the answer nobody knows which class it will be in."""
@@ -40,6 +48,38 @@ class TokenPrices:
     @property
     def dearest_output(self) -> int:
         return max(self.output, self.reasoning)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """All prices of one model: the usual ones, those of other service tiers, and those of a long input."""
+
+    usual: TokenPrices
+    tiers: Mapping[str, TokenPrices] = field(default_factory=dict)
+    long_input: TokenPrices | None = None
+    """For the whole answer when its prompt has more than `long_input_tokens`, cached ones included."""
+    long_input_tokens: int = 0
+
+    def cost(self, usage: TokenUsage, tier: str = "") -> int:
+        """Nano-dollars, at the prices of the tier that was served. A tier without a price costs the usual one."""
+        cost = self.tiers.get(tier, self.usual).cost(usage)
+        if self.long_input is not None and usage.prompt > self.long_input_tokens:
+            return max(cost, self.long_input.cost(usage))
+        return cost
+
+    def knows(self, tier: str) -> bool:
+        """Whether what a tier costs is known."""
+        return tier in USUAL_TIERS or tier in self.tiers
+
+    def bound(self, max_input_tokens: int, tier: str = "") -> TokenPrices:
+        """Prices that no token exceeds, of a request with at most so much input that asks for a tier: the provider may
+        serve it in the usual one instead."""
+        prices = self.usual
+        if tier in self.tiers:
+            prices = prices.highest(self.tiers[tier])
+        if self.long_input is not None and max_input_tokens > self.long_input_tokens:
+            prices = prices.highest(self.long_input)
+        return prices
 
 
 @dataclass(frozen=True, slots=True)

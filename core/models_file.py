@@ -18,21 +18,31 @@ that is silently ignored is worse than none. docs/models.md describes each field
 """
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from core.model_prices import DEFAULT_WEIGHTS, TokenPrices
+from core.model_prices import DEFAULT_WEIGHTS, USUAL_TIERS, PriceList, TokenPrices
 from core.models_table import Reader, Table
 from core.settings import Secret
 
-__all__ = ["Model", "ModelsFile", "ModelsFileError", "Provider", "Target"]
+__all__ = ["UNPRICED", "Model", "ModelsFile", "ModelsFileError", "Provider", "Target"]
 
 SCHEMAS = ("openai", "anthropic")
 TOKENIZERS = ("openai", "openai-mini", "claude", "claude-4")
 MAX_TOKENS_PARAMETERS = ("max_completion_tokens", "max_tokens")
+FOREIGN_FIELDS = ("auto", "drop", "pass")
+UNPRICED = ("web_search", "server_tools", "audio", "images", "mcp_servers", "container", "prediction", "routing")
+"""What costs more than its tokens, or may: refused unless a model's `allow_unpriced` names it."""
 DEFAULT_OUTPUT_TOKENS = 16_384
+MAX_MODEL_NAME = 256
+"""As the gateway takes it from a client."""
+MAX_TARGET_NAME = 512
+"""As a usage event holds it: the ledger could not store what a longer one answered."""
+BETA = re.compile(r"[A-Za-z0-9._=-]{1,64}")
+TIER = re.compile(r"[a-z0-9_-]{1,32}")
 FIRST_BYTE_SECONDS, IDLE_SECONDS, TOTAL_SECONDS = 60.0, 60.0, 600.0
 
 
@@ -57,7 +67,16 @@ class Provider:
     max_concurrency: int = 0
     """Requests at once in one gateway process; 0 = as many as come."""
     max_tokens_parameter: str = "max_completion_tokens"
-    """How an OpenAI-compatible server calls the output limit when the client named none."""
+    """How an OpenAI-compatible server calls the output limit, whichever name the client used."""
+    stream_options: bool = True
+    """Whether an OpenAI-compatible server takes `stream_options`; without, a stream's usage may have to be estimated."""
+    input_includes_cache: bool = True
+    """Whether the input that it reports includes the cached tokens: OpenAI's does, Anthropic's does not."""
+    foreign_fields: str = "auto"
+    """What becomes of fields that only Anthropic knows at an OpenAI-compatible server: `drop`, `pass`, or, `auto`, drop
+    them for models that Anthropic's API answers too."""
+    betas: frozenset[str] = frozenset()
+    """Values of `anthropic-beta` and `openai-beta` that a client may send on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +93,10 @@ class Target:
     first_byte_seconds: float = FIRST_BYTE_SECONDS
     idle_seconds: float = IDLE_SECONDS
     total_seconds: float = TOTAL_SECONDS
+    fixed_sampling: bool = False
+    """A reasoning model that takes only the default temperature: `temperature` and the like are left out for it."""
+    foreign_fields: bool = True
+    """Fields that only Anthropic knows are passed on."""
     name: str = field(init=False, compare=False)
     """`<provider>/<the upstream's own name of the model>`."""
 
@@ -89,13 +112,20 @@ class Model:
     default_output_tokens: int
     """What is reserved, and sent to the upstream as the limit, when a client names none."""
     tokenizer: str
-    price: TokenPrices
+    prices: PriceList
     weights: tuple[int, ...]
     """Thousandths by which a token of each class counts, in the order of the token classes."""
     capabilities: frozenset[str]
     targets: tuple[Target, ...]
     price_version: str
     owned_by: str
+    allow_unpriced: frozenset[str] = frozenset()
+    """What a request may use although nothing says what it costs beside its tokens; names in UNPRICED."""
+
+    @property
+    def price(self) -> TokenPrices:
+        """The usual prices."""
+        return self.prices.usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,42 +161,78 @@ class ModelsFile:
 
 
 def _provider(table: Table, name: str) -> Provider:
+    schema = table.choice("schema", SCHEMAS)
     provider = Provider(
         name=name,
-        schema=table.choice("schema", SCHEMAS),
+        schema=schema,
         base_url=table.url("base_url"),
         api_key=Secret(table.text("api_key")),
         headers=tuple((header, table.substitute(value)) for header, value in table.texts("headers").items()),
         max_concurrency=table.number("max_concurrency", 0),
         max_tokens_parameter=table.choice("max_tokens_parameter", MAX_TOKENS_PARAMETERS, MAX_TOKENS_PARAMETERS[0]),
+        stream_options=table.flag("stream_options", default=True),
+        input_includes_cache=table.flag("input_includes_cache", default=schema != "anthropic"),
+        foreign_fields=table.choice("foreign_fields", FOREIGN_FIELDS, FOREIGN_FIELDS[0]),
+        betas=frozenset(table.list_of_texts("betas")),
     )
+    for beta in sorted(provider.betas):
+        if not BETA.fullmatch(beta):
+            table.problem(f"betas: {beta[:80]!r} is not one value of a beta header")
     table.refuse_the_rest()
     return provider
 
 
 def _model(table: Table, name: str, providers: Mapping[str, Provider]) -> Model:
     most = table.number("max_output_tokens", least=1)
-    price = _price(table.table("price"))
+    context = table.number("context_tokens", least=1)
+    prices = _price_list(table, context)
     weights = DEFAULT_WEIGHTS.scaled(table.number("weight", 1000))
     model = Model(
         name=name,
-        context_tokens=table.number("context_tokens", least=1),
+        context_tokens=context,
         max_output_tokens=most,
         default_output_tokens=min(most, table.number("default_output_tokens", DEFAULT_OUTPUT_TOKENS, least=1)),
         tokenizer=table.choice("tokenizer", TOKENIZERS, "claude"),
-        price=price,
+        prices=prices,
         weights=weights,
         capabilities=frozenset(table.list_of_texts("capabilities")),
-        targets=tuple(_target(target, providers) for target in table.list_of_tables("targets")),
-        price_version=hashlib.sha256(repr((price, weights)).encode()).hexdigest()[:12],
+        targets=_resolved([_target(target, providers) for target in table.list_of_tables("targets")]),
+        price_version=_price_version(prices, weights),
         owned_by=table.text("owned_by", "poindexter"),
+        allow_unpriced=frozenset(table.choices("allow_unpriced", UNPRICED)),
     )
     if "," in name:
         table.problem("the name of a model must not hold a comma")
+    if not 0 < len(name) <= MAX_MODEL_NAME:
+        table.problem(f"the name of a model has 1 to {MAX_MODEL_NAME} characters")
     if not model.targets:
         table.problem("needs at least one target")
     table.refuse_the_rest()
     return model
+
+
+def _price_version(prices: PriceList, weights: tuple[int, ...]) -> str:
+    parts = (prices.usual, weights)
+    if prices.tiers or prices.long_input:
+        parts += (sorted(prices.tiers.items()), prices.long_input, prices.long_input_tokens)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def _price_list(table: Table, context_tokens: int) -> PriceList:
+    usual, tiers = _price(table.table("price")), table.table("tiers")
+    for tier in tiers.names:
+        if tier in USUAL_TIERS or not TIER.fullmatch(tier):
+            tiers.problem(f"{tier[:40]!r} is no service tier with a price of its own, such as flex or priority")
+    prices = PriceList(usual, {tier: _price(tiers.table(tier)) for tier in tiers.names})
+    if "long_input" not in table.names:
+        return prices
+    long_input = table.table("long_input")
+    above = long_input.number("above_tokens", least=1)
+    prices = replace(prices, long_input=_price(long_input.table("price")), long_input_tokens=above)
+    if above >= context_tokens:
+        long_input.problem("above_tokens must be less than context_tokens")
+    long_input.refuse_the_rest()
+    return prices
 
 
 def _price(table: Table) -> TokenPrices:
@@ -195,9 +261,21 @@ def _target(table: Table, providers: Mapping[str, Provider]) -> Target:
         first_byte_seconds=table.seconds("first_byte_seconds", FIRST_BYTE_SECONDS),
         idle_seconds=table.seconds("idle_seconds", IDLE_SECONDS),
         total_seconds=table.seconds("total_seconds", TOTAL_SECONDS),
+        fixed_sampling=table.flag("fixed_sampling", default=False),
     )
+    if len(target.name) > MAX_TARGET_NAME:
+        table.problem(f"the name {target.name[:40]}… (provider/model) has more than {MAX_TARGET_NAME} characters")
     table.refuse_the_rest()
     return target
+
+
+def _resolved(targets: list[Target]) -> tuple[Target, ...]:
+    """What `foreign_fields = "auto"` means for each target of one model."""
+    mixed = any(target.provider.schema == "anthropic" for target in targets)
+    passed = {"pass": True, "drop": False, "auto": not mixed}
+    return tuple(
+        replace(target, foreign_fields=passed.get(target.provider.foreign_fields, True)) for target in targets
+    )
 
 
 NO_PROVIDER = Provider(name="", schema="openai", base_url="", api_key=Secret(""))

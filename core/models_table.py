@@ -55,6 +55,11 @@ class Table:
         for name in self._fields:
             self.problem(f"{name} is not known")
 
+    @property
+    def names(self) -> list[str]:
+        """Of the fields that have not been read."""
+        return list(self._fields)
+
     def tables(self, name: str) -> Iterator[tuple[str, "Table"]]:
         """The tables of a table of tables, with their names."""
         for key, fields in self.table(name)._fields.items():
@@ -74,6 +79,13 @@ class Table:
             return []
         return list(items)
 
+    def choices(self, name: str, options: tuple[str, ...]) -> list[str]:
+        """A list of texts, each one of the options."""
+        values = self.list_of_texts(name)
+        if not set(values) <= set(options):
+            self.problem(f"{name} may hold {', '.join(options)}")
+        return values
+
     def texts(self, name: str) -> dict[str, str]:
         """A table whose values are texts."""
         items: dict[str, str] = self._take(name, {}, dict, "a table of texts") or {}
@@ -90,6 +102,10 @@ class Table:
         if value is not None and value not in options:
             self.problem(f"{name} must be one of {', '.join(options)}")
         return value or ""
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self._take(name, default, bool, "true or false")
+        return default if value is None else bool(value)
 
     def number(self, name: str, default: int = MISSING, *, least: int = 0) -> int:
         value = self._take(name, default, int, "a whole number")

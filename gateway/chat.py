@@ -12,6 +12,7 @@ from gateway.failover import Failover
 from gateway.leases import Leases
 from gateway.limit_headers import limit_headers
 from gateway.relay import Relay
+from gateway.surcharges import refuse_unpriced
 
 __all__ = ["ChatCompletions"]
 
@@ -33,6 +34,7 @@ class ChatCompletions:
         client.principal = await self.authentication.identify(client.headers)
         chat = ChatRequest.parse(await client.read_body(limit=self.max_body_bytes, seconds=self.body_seconds))
         model = client.model = self.catalog.model(chat.model)
+        refuse_unpriced(chat, model)
 
         reservation = client.reservation = await self.admission.admit(
             client.principal, chat, model, event_id=client.request_id, now_ms=client.received_ms

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import InvalidRequest
+from gateway.exact_json import load_request
 
 __all__ = ["ChatRequest", "Document", "encode"]
 
@@ -26,15 +27,20 @@ class ChatRequest:
     wants_usage: bool
     """The client asked for `stream_options.include_usage`."""
     max_output_tokens: int | None
-    """Per choice: `max_completion_tokens`, else the older `max_tokens`, else None."""
+    """Per choice: `max_completion_tokens` or the older `max_tokens`, which may not disagree."""
     choices: int
+    media: list[Document]
+    """The content parts that are not text, of every message."""
+    service_tier: str
+    """As asked for; empty when the client leaves it to the provider."""
 
     @classmethod
     def parse(cls, raw: bytes) -> "ChatRequest":
         """Validate what admission, routing and relay depend on. Raises InvalidRequest, which names the parameter."""
         document = _document(raw)
-        _require_messages(document)
+        media = _media_of_messages(document)
         stream = _boolean("stream", document.get("stream"))
+        _boolean("parallel_tool_calls", document.get("parallel_tool_calls"))
         return cls(
             raw=raw,
             document=document,
@@ -43,6 +49,8 @@ class ChatRequest:
             wants_usage=_include_usage(document, stream=stream),
             max_output_tokens=_max_output_tokens(document),
             choices=_whole_number(document, "n", most=MAX_CHOICES) or 1,
+            media=media,
+            service_tier=_text("service_tier", document.get("service_tier")),
         )
 
 
@@ -56,7 +64,7 @@ def encode(document: Document) -> bytes:
 
 def _document(raw: bytes) -> Document:
     try:
-        document = orjson.loads(raw)
+        document = load_request(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
     if not isinstance(document, dict):
@@ -64,13 +72,19 @@ def _document(raw: bytes) -> Document:
     return document
 
 
-def _require_messages(document: Document) -> None:
+def _media_of_messages(document: Document) -> list[Document]:
+    """Decided on what the parser made of the body: an escape (`"image\\u005furl"`) hides nothing from it."""
     messages = document.get("messages")
     if not isinstance(messages, list) or not messages:
         raise InvalidRequest("`messages` must be a list with at least one message.", param="messages")
+    media: list[Document] = []
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise InvalidRequest(f"`messages[{index}]` must be an object with a `role`.", param=f"messages[{index}]")
+        content = message.get("content")
+        if type(content) is list:
+            media += [part for part in content if isinstance(part, dict) and part.get("type") != "text"]
+    return media
 
 
 def _model(document: Document) -> str:
@@ -97,10 +111,21 @@ def _boolean(name: str, value: object) -> bool:
     raise InvalidRequest(f"`{name}` must be true or false.", param=name)
 
 
+def _text(name: str, value: object) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise InvalidRequest(f"`{name}` must be a string.", param=name)
+
+
 def _max_output_tokens(document: Document) -> int | None:
     newer = _whole_number(document, "max_completion_tokens")
     older = _whole_number(document, "max_tokens")
-    return older if newer is None else newer
+    if newer is None or older is None:
+        return older if newer is None else newer
+    if newer != older:
+        message = f"`max_tokens` ({older}) and `max_completion_tokens` ({newer}) disagree. Send one of them."
+        raise InvalidRequest(message, param="max_tokens")
+    return newer
 
 
 def _whole_number(document: Document, name: str, most: int | None = None) -> int | None:

@@ -11,6 +11,9 @@ __all__ = ["Demand"]
 FEWEST_OUTPUT_TOKENS = 16
 """Less than this is no answer worth paying the input for."""
 
+ADEQUATE_OUTPUT_TOKENS = 4_096
+"""An answer of this length is not cut short for the sake of a window that is probably large enough."""
+
 ADDED_BY_PROVIDERS = 1_024
 """Input tokens beyond the request's own bytes: a chat template, the system prompt that goes with tools."""
 
@@ -36,13 +39,16 @@ class Demand:
     @classmethod
     def of(cls, chat: ChatRequest, model: Model) -> "Demand":
         tokens = estimate_input(chat, model.tokenizer)
+        likely = min(tokens * LIKELY_PERCENT[model.tokenizer] // 100, model.context_tokens)
+        prices = model.prices.bound(tokens, chat.service_tier)
+        wanted = chat.max_output_tokens or _default_output(model, tokens, likely)
         return cls(
             input_tokens=tokens,
-            input_cost=tokens * model.price.dearest_input,
-            likely_input_tokens=min(tokens * LIKELY_PERCENT[model.tokenizer] // 100, model.context_tokens),
+            input_cost=tokens * prices.dearest_input,
+            likely_input_tokens=likely,
             max_input_tokens=min(len(chat.raw) + tokens + ADDED_BY_PROVIDERS, model.context_tokens),
-            output_tokens=min(chat.max_output_tokens or model.default_output_tokens, model.max_output_tokens),
-            output_cost=model.price.dearest_output * chat.choices,
+            output_tokens=min(wanted, model.max_output_tokens),
+            output_cost=prices.dearest_output * chat.choices,
             choices=chat.choices,
         )
 
@@ -53,3 +59,14 @@ class Demand:
     @property
     def fewest_output_tokens(self) -> int:
         return min(FEWEST_OUTPUT_TOKENS, self.output_tokens)
+
+
+def _default_output(model: Model, input_tokens: int, likely_input_tokens: int) -> int:
+    """A limit that the client did not ask for must not make the request too long for servers that add it to the input.
+
+    What the bound of the input leaves of the window is enough for all but long inputs. There the bound, which is twice
+    what ordinary text has, must not leave next to nothing of an answer that would fit.
+    """
+    window = model.context_tokens
+    room = max(window - input_tokens, min(ADEQUATE_OUTPUT_TOKENS, (window - likely_input_tokens) // 2))
+    return max(1, min(model.default_output_tokens, room))

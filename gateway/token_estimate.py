@@ -6,7 +6,7 @@ JSON, Markdown, German, Chinese). Hex, base64 and random text can exceed them; s
 Pictures and documents are bounded by their provider's formula, and their base64 is not counted as text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ from gateway.chat_request import ChatRequest
 
 __all__ = ["FAMILIES", "Family", "estimate_input"]
 
-MEDIA = (b'"image_url"', b'"file"', b'"input_audio"')
 REQUEST_FRAME = 16
 MESSAGE_FRAME = 8
 TOOL_FRAME = 32
@@ -51,11 +50,10 @@ def estimate_input(chat: ChatRequest, family: str) -> int:
     """Tokens. `family` is a name in FAMILIES."""
     counts = FAMILIES[family]
     text, media = len(chat.raw), 0
-    if any(marker in chat.raw for marker in MEDIA):
-        for part in _parts(chat.document["messages"]):
-            encoded, tokens = _media(part, counts)
-            text -= encoded
-            media += tokens
+    for part in chat.media:
+        encoded, tokens = _media(part, counts)
+        text -= encoded
+        media += tokens
     return -(-text * 10 // counts.bytes_per_ten_tokens) + media + _frames(chat.document, counts)
 
 
@@ -67,23 +65,19 @@ def _frames(document: dict[str, Any], counts: Family) -> int:
     return frames + counts.tools if document.get("response_format") else frames
 
 
-def _parts(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for message in messages:
-        content = message.get("content")
-        if isinstance(content, list):
-            yield from (part for part in content if isinstance(part, dict))
-
-
 def _media(part: dict[str, Any], counts: Family) -> tuple[int, int]:
-    """The bytes of the body that are no text, and the tokens they cost instead."""
-    kind = part.get("type")
-    if kind == "image_url":
-        return _image(part.get("image_url"), counts)
-    if kind == "file":
-        return _file(part.get("file"), counts)
-    if kind == "input_audio":
-        return _audio(part.get("input_audio"))
-    return 0, 0
+    """The bytes of the body that are no text, and the tokens they cost instead.
+
+    What a part costs is told by its fields, whatever its type: compatible servers take pictures under several names.
+    Only what is exactly as OpenAI has it is not counted as text as well.
+    """
+    encoded = tokens = 0
+    for name, measure in MEDIA.items():
+        if part.get(name) is not None:
+            bytes_of_one, tokens_of_one = measure(part[name], counts)
+            encoded += bytes_of_one if part.get("type") == name else 0
+            tokens += tokens_of_one
+    return encoded, tokens
 
 
 def _image(image: object, counts: Family) -> tuple[int, int]:
@@ -102,12 +96,29 @@ def _file(file: object, counts: Family) -> tuple[int, int]:
     return encoded, pages * (PAGE_TEXT + counts.image)
 
 
-def _audio(audio: object) -> tuple[int, int]:
+def _audio(audio: object, counts: Family) -> tuple[int, int]:
     data = audio.get("data") if isinstance(audio, dict) else None
     encoded = len(data) if isinstance(data, str) and data.isascii() else 0
     return encoded, -(-encoded * 3 // 4 // AUDIO_BYTES_PER_TOKEN)
 
 
+def _film(film: object, counts: Family) -> tuple[int, int]:
+    """Some compatible servers take films and sounds by their address: as much as the longest document."""
+    return 0, MOST_PAGES * (PAGE_TEXT + counts.image)
+
+
 def _encoded(url: object, prefix: str) -> int:
     """Bytes that are no text; 0 for a URL that only points to them. Not ASCII is no base64 and counts as text."""
-    return len(url) if isinstance(url, str) and url.startswith(prefix) and url.isascii() else 0
+    return len(url) if isinstance(url, str) and url[: len(prefix)].lower() == prefix and url.isascii() else 0
+
+
+MEDIA: dict[str, Callable[[object, Family], tuple[int, int]]] = {
+    "image_url": _image,
+    "image": _image,
+    "source": _image,
+    "file": _file,
+    "input_audio": _audio,
+    "audio_url": _film,
+    "video_url": _film,
+    "video": _film,
+}

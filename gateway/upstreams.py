@@ -12,6 +12,7 @@ from gateway import metrics
 from gateway.circuit_breaker import Circuit, CircuitBreaker, State
 from gateway.translators.openai_anthropic import OpenAIToAnthropic
 from gateway.translators.openai_openai import OpenAIToOpenAI
+from gateway.translators.openai_request import Dialect
 from gateway.translators.translator import Translator
 from gateway.transport.client import Transport
 from gateway.transport.exchange import Exchange as UpstreamExchange
@@ -24,7 +25,7 @@ __all__ = ["AttemptOutcome", "Upstream"]
 log = logging.getLogger(__name__)
 
 ANTHROPIC_VERSION = b"2023-06-01"
-FORWARDED_HEADERS = (b"anthropic-beta", b"openai-beta")
+BETA_HEADERS = (b"anthropic-beta", b"openai-beta")
 """What a client may tell the provider beside the body."""
 
 
@@ -42,7 +43,7 @@ class Upstream:
 
     def __init__(self, target: Target, *, connect_seconds: float, breaker: CircuitBreaker) -> None:
         self.target = target
-        self.translator: Translator = _translator(target.provider)
+        self.translator: Translator = _translator(target)
         self.open_requests = 0
         self._breaker = breaker
         self._circuit = Circuit()
@@ -75,9 +76,9 @@ class Upstream:
     ) -> UpstreamExchange:
         """Start a request. `x-client-request-id` names our event, so that both sides' records can be compared."""
         head = b"%bx-client-request-id: %b\r\n" % (self._head, str(event_id).encode())
-        for name in FORWARDED_HEADERS:
-            if name in client:
-                head += header_line(name, client[name])
+        for name in BETA_HEADERS:
+            if name in client and (betas := _betas(client[name], self.target.provider.betas)):
+                head += header_line(name, betas)
         self._circuit = self._breaker.probed(self._circuit, time.monotonic())
         self.open_requests += 1
         return transport.send(self._origin, head, body, self._streaming if stream else self._whole)
@@ -115,10 +116,25 @@ class Upstream:
             )
 
 
-def _translator(provider: Provider) -> Translator:
+def _translator(target: Target) -> Translator:
+    provider = target.provider
     if provider.schema == "anthropic":
-        return OpenAIToAnthropic()
-    return OpenAIToOpenAI(provider.max_tokens_parameter)
+        return OpenAIToAnthropic(input_includes_cache=provider.input_includes_cache)
+    return OpenAIToOpenAI(
+        Dialect(
+            max_tokens_parameter=provider.max_tokens_parameter,
+            stream_options=provider.stream_options,
+            foreign_fields=target.foreign_fields,
+            fixed_sampling=target.fixed_sampling,
+            input_includes_cache=provider.input_includes_cache,
+        )
+    )
+
+
+def _betas(sent: bytes, allowed: frozenset[str]) -> bytes:
+    """Those that the models file lists for this provider: some betas change what a token costs."""
+    values = (value.strip() for value in sent.decode("latin-1").split(","))
+    return ",".join(value for value in values if value in allowed).encode()
 
 
 def _headers(provider: Provider) -> list[tuple[bytes, bytes]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from gateway.exact_json import load
 from gateway.upstream_failure import Fault, UpstreamFailure
 
 __all__ = ["ErrorObject", "failure_of", "identifier", "load_object"]
@@ -64,7 +65,7 @@ class ErrorObject:
 def load_object(body: bytes) -> dict[str, Any] | None:
     """None for what is not a JSON object."""
     try:
-        document = orjson.loads(body)
+        document = load(body)
     except orjson.JSONDecodeError:
         return None
     return document if isinstance(document, dict) else None

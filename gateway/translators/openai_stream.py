@@ -21,7 +21,7 @@ from gateway.translators.openai_errors import in_band_failure
 from gateway.translators.openai_usage import read_usage
 from gateway.upstream_failure import Fault, UpstreamFailure
 
-__all__ = ["OpenAIStream"]
+__all__ = ["OpenAIStream", "served_tier"]
 
 CARRIAGE_RETURN = 0x0D
 NULL_USAGE = b',"usage":null'
@@ -34,8 +34,11 @@ class OpenAIStream:
 
     __slots__ = (
         "_bytes",
+        "_choices",
         "_deltas",
         "_envelope",
+        "_includes_cache",
+        "_last",
         "_line_ends",
         "_pending",
         "_straight",
@@ -45,11 +48,12 @@ class OpenAIStream:
         "finished",
         "response_id",
         "response_model",
+        "service_tier",
         "usage",
         "usage_flaw",
     )
 
-    def __init__(self, *, wants_usage: bool) -> None:
+    def __init__(self, *, wants_usage: bool, choices: int = 1, input_includes_cache: bool = True) -> None:
         self.committed = False
         self.finished = False
         self.failure: UpstreamFailure | None = None
@@ -57,7 +61,12 @@ class OpenAIStream:
         self.usage_flaw: str | None = None
         self.response_id: str | None = None
         self.response_model: str | None = None
+        self.service_tier = ""
         self._wants_usage = wants_usage
+        self._choices = choices
+        self._includes_cache = input_includes_cache
+        self._last = b""
+        """What was passed on last: some upstreams leave out [DONE], and then it tells whether the answer was over."""
         self._straight = False
         """A chunk may take the fast way: committed, still running, and nothing held back."""
         self._line_ends = LineEnds()
@@ -101,6 +110,7 @@ class OpenAIStream:
         if find(b'"usage"') >= 0 or find(b'"error"') >= 0 or find(b"[DONE]") >= 0 or CARRIAGE_RETURN in kept:
             return None
         self._count(kept)
+        self._last = kept
         return events if self._wants_usage else kept
 
     def _count(self, events: bytes) -> None:
@@ -166,7 +176,9 @@ class OpenAIStream:
         return self._relay_document(event, document)
 
     def _relay_document(self, event: bytes, document: dict[str, Any]) -> bytes:
-        usage, flaw = read_usage(document.get("usage"))
+        self.service_tier = served_tier(document) or self.service_tier
+        self._last = event
+        usage, flaw = read_usage(document.get("usage"), input_includes_cache=self._includes_cache)
         if usage is not None:
             self.usage, self.usage_flaw = usage, flaw
         try:
@@ -209,7 +221,29 @@ class OpenAIStream:
         if document is not None and document.get("error"):
             self.failure = in_band_failure(document)
             return b""
+        if not last and self._answer_is_over():
+            self.finished = True
+            return b"data: [DONE]\n\n"
         return self._fail_malformed("it ended before [DONE]")
+
+    def _answer_is_over(self) -> bool:
+        """Without [DONE]: the usage, which comes last of all, has come, or the only choice's finish reason."""
+        for event in EVENT.findall(self._last):
+            document = load_object(_data(event) or b"") or {}
+            choices = document.get("choices")
+            if not self.committed or not isinstance(choices, list):
+                continue
+            if not choices and isinstance(document.get("usage"), dict):
+                return True
+            if self._choices == 1 and any(isinstance(one, dict) and one.get("finish_reason") for one in choices):
+                return True
+        return False
+
+
+def served_tier(document: dict[str, Any]) -> str:
+    """What the provider says about the tier that it served the answer in."""
+    tier = document.get("service_tier")
+    return tier if isinstance(tier, str) else ""
 
 
 def _without_usage(event: bytes, document: dict[str, Any]) -> bytes:

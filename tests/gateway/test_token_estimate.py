@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from gateway.chat_request import ChatRequest
 from gateway.token_estimate import FAMILIES, estimate_input
 from tests.gateway.translators.replay import chat
 
@@ -123,3 +124,28 @@ def test_messages_tools_and_schemas_have_frames() -> None:
     assert estimate(family="claude", tools="broken") - EMPTY["claude"] > 900
     assert estimate(family="claude", response_format={"type": "json_object"}) - EMPTY["claude"] > 900
     assert estimate_input(chat(messages=[{"role": "user", "content": ""}] * 11), "openai") > 11 * 8
+
+
+HIDDEN = r"""{"model":"m","messages":[{"role":"ROLE","tool_call_id":"x","content":[
+  {"\u0074ype":"image\u005furl","image\u005furl":{"url":"https://example.org/a.png"}}]}]}"""
+
+
+@pytest.mark.parametrize("role", ["user", "tool", "assistant", "system"])
+def test_b5_an_escape_hides_no_picture_in_whatever_message(role: str) -> None:
+    hidden = ChatRequest.parse(HIDDEN.replace("ROLE", role).encode())
+
+    assert estimate_input(hidden, "openai-mini") >= 48_169
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"image_url": "https://example.org/a.png"},
+        {"type": "input_image", "image_url": "https://example.org/a.png"},
+        {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}},
+        {"type": "video_url", "video_url": {"url": "https://example.org/a.mp4"}},
+        {"type": "audio_url", "audio_url": {"url": "https://example.org/a.mp3"}},
+    ],
+)
+def test_b5_a_picture_under_another_name_costs_as_much(part: dict[str, Any]) -> None:
+    assert estimate(part) - EMPTY["openai"] >= 1_445

@@ -47,6 +47,7 @@ class AnthropicStream:
         self.failure: UpstreamFailure | None = None
         self.response_id: str | None = None
         self.response_model: str | None = None
+        self.service_tier = ""  # Anthropic's tiers have one price for a token.
         self._created = created
         self._wants_usage = wants_usage
         self._decoder = SSEDecoder()

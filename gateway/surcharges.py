@@ -1,0 +1,72 @@
+"""
+What costs more than its tokens is refused before anything is sent, unless the models file prices or allows it. Pure.
+
+A search, a container or an answer that is sound has a price that no token counts; another service tier has other prices
+for the same tokens; and some gateways let a request name the model that answers it. Admission could not reserve any of
+it, and nobody would be charged for it.
+"""
+
+from typing import Any
+
+from core.models_file import Model
+from gateway.chat_request import ChatRequest
+from gateway.errors import InvalidRequest
+
+__all__ = ["refuse_unpriced"]
+
+PARAMETERS = {
+    "web_search_options": "web_search",
+    "search_parameters": "web_search",  # xAI
+    "enable_search": "web_search",  # Qwen
+    "plugins": "server_tools",  # OpenRouter
+    "data_sources": "server_tools",  # Azure
+    "audio": "audio",
+    "prediction": "prediction",  # Rejected parts of it are billed as output, beyond the limit.
+    "mcp_servers": "mcp_servers",
+    "container": "container",
+    "models": "routing",  # OpenRouter, like the next three: another model, or a provider with other prices.
+    "route": "routing",
+    "provider": "routing",
+    "preset": "routing",
+}
+OWN_TOOLS = (None, "function", "custom")
+"""Tools that run at the client. All others run at the provider, and are billed by the call."""
+MODALITIES = {"text": None, "audio": "audio", "image": "images"}
+
+
+def refuse_unpriced(chat: ChatRequest, model: Model) -> None:
+    """Raises InvalidRequest, which names the parameter."""
+    document = chat.document
+    if not PARAMETERS.keys().isdisjoint(document):
+        for name, kind in PARAMETERS.items():
+            if document.get(name):
+                _require(kind, model, f"`{name}`", name)
+    if chat.media and any(part.get("input_audio") is not None for part in chat.media):
+        _require("audio", model, "Sound as input", "messages")
+    for index, tool in enumerate(_list(document.get("tools"))):
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if kind not in OWN_TOOLS:
+            searches = isinstance(kind, str) and kind.startswith("web_search")
+            name = f"tools[{index}].type"
+            _require("web_search" if searches else "server_tools", model, f"A tool of type {str(kind)[:64]!r}", name)
+    for modality in _list(document.get("modalities")):
+        kind = MODALITIES.get(modality, "images") if isinstance(modality, str) else None
+        if kind is not None:
+            _require(kind, model, f"An answer of {modality[:64]!r}", "modalities")
+    _require_priced_tier(chat.service_tier, model)
+
+
+def _require(kind: str, model: Model, what: str, param: str) -> None:
+    if kind not in model.allow_unpriced:
+        message = f"{what} costs more than its tokens, and is not enabled for {model.name!r} here."
+        raise InvalidRequest(message, param=param, code="unsupported_parameter")
+
+
+def _require_priced_tier(tier: str, model: Model) -> None:
+    if not model.prices.knows(tier):
+        message = f"The service tier {tier[:64]!r} has no price for {model.name!r} here. Send auto or default."
+        raise InvalidRequest(message, param="service_tier", code="unsupported_parameter")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
