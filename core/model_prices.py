@@ -60,9 +60,12 @@ class PriceList:
     """For the whole answer when its prompt has more than `long_input_tokens`, cached ones included."""
     long_input_tokens: int = 0
 
-    def cost(self, usage: TokenUsage, tier: str = "") -> int:
-        """Nano-dollars, at the prices of the tier that was served. A tier without a price costs the usual one."""
-        cost = self.tiers.get(tier, self.usual).cost(usage)
+    def cost(self, usage: TokenUsage, served_tier: str = "", asked_tier: str = "") -> int:
+        """Nano-dollars, at the prices of the tier that was served; a tier without a price costs the usual one. Where
+        the upstream does not say which, the higher of the usual price and that of the tier that was asked for."""
+        if not served_tier and asked_tier in self.tiers:
+            return self.bound(usage.prompt, asked_tier).cost(usage)
+        cost = self.tiers.get(served_tier, self.usual).cost(usage)
         if self.long_input is not None and usage.prompt > self.long_input_tokens:
             return max(cost, self.long_input.cost(usage))
         return cost

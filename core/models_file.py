@@ -22,6 +22,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
 
 from core.model_prices import DEFAULT_WEIGHTS, USUAL_TIERS, PriceList, TokenPrices
@@ -69,7 +70,9 @@ class Provider:
     max_tokens_parameter: str = "max_completion_tokens"
     """How an OpenAI-compatible server calls the output limit, whichever name the client used."""
     stream_options: bool = True
-    """Whether an OpenAI-compatible server takes `stream_options`; without, a stream's usage may have to be estimated."""
+    """Whether an OpenAI-compatible server takes `stream_options`. Without, the usage of a stream may be an estimate."""
+    sends_done: bool = True
+    """Whether an OpenAI-compatible server ends a stream with [DONE]; without it, a stream that does not is broken."""
     input_includes_cache: bool = True
     """Whether the input that it reports includes the cached tokens: OpenAI's does, Anthropic's does not."""
     foreign_fields: str = "auto"
@@ -171,6 +174,7 @@ def _provider(table: Table, name: str) -> Provider:
         max_concurrency=table.number("max_concurrency", 0),
         max_tokens_parameter=table.choice("max_tokens_parameter", MAX_TOKENS_PARAMETERS, MAX_TOKENS_PARAMETERS[0]),
         stream_options=table.flag("stream_options", default=True),
+        sends_done=table.flag("sends_done", default=True),
         input_includes_cache=table.flag("input_includes_cache", default=schema != "anthropic"),
         foreign_fields=table.choice("foreign_fields", FOREIGN_FIELDS, FOREIGN_FIELDS[0]),
         betas=frozenset(table.list_of_texts("betas")),
@@ -212,9 +216,9 @@ def _model(table: Table, name: str, providers: Mapping[str, Provider]) -> Model:
 
 
 def _price_version(prices: PriceList, weights: tuple[int, ...]) -> str:
-    parts = (prices.usual, weights)
+    parts: tuple[object, ...] = (prices.usual, weights)
     if prices.tiers or prices.long_input:
-        parts += (sorted(prices.tiers.items()), prices.long_input, prices.long_input_tokens)
+        parts += (sorted(prices.tiers.items(), key=itemgetter(0)), prices.long_input, prices.long_input_tokens)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
@@ -273,9 +277,7 @@ def _resolved(targets: list[Target]) -> tuple[Target, ...]:
     """What `foreign_fields = "auto"` means for each target of one model."""
     mixed = any(target.provider.schema == "anthropic" for target in targets)
     passed = {"pass": True, "drop": False, "auto": not mixed}
-    return tuple(
-        replace(target, foreign_fields=passed.get(target.provider.foreign_fields, True)) for target in targets
-    )
+    return tuple(replace(target, foreign_fields=passed.get(target.provider.foreign_fields, True)) for target in targets)
 
 
 NO_PROVIDER = Provider(name="", schema="openai", base_url="", api_key=Secret(""))

@@ -76,6 +76,7 @@ class Admission:
             principal=principal,
             model=model,
             stream=chat.stream,
+            service_tier=chat.service_tier,
         )
         keys = ReservationKeys.of(principal.account_id, principal.key_id, event_id, self._shard_count)
         demand = Demand.of(chat, model)

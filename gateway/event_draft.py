@@ -11,6 +11,9 @@ from core.usage_event import GATEWAY_LOST, Outcome, UsageEvent
 
 __all__ = ["Ending", "EventDraft"]
 
+UNPRICED_TIER = "service_tier_unpriced"
+"""The upstream served a tier whose price nobody knows: the usual one was charged."""
+
 
 @dataclass(slots=True, kw_only=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
 class Ending:
@@ -24,6 +27,8 @@ class Ending:
     latency_ms: int = 0
     first_byte_ms: int = 0
     upstream_request_id: str = ""
+    service_tier: str = ""
+    """As the upstream served it; empty when it did not say."""
 
 
 @dataclass(slots=True, kw_only=True)  # Not frozen: as above.
@@ -34,6 +39,8 @@ class EventDraft:
     principal: Principal
     model: Model
     stream: bool
+    service_tier: str = ""
+    """As the client asked for it."""
 
     def estimate(self, usage: TokenUsage, target: Target | None = None, attempt: int = 0) -> UsageEvent:
         """What is recorded if this process dies before it ends the request."""
@@ -55,10 +62,12 @@ class EventDraft:
             usage=ending.usage,
             weights=model.weights,
             price_version=model.price_version,
-            cost=model.price.cost(ending.usage),
+            cost=model.prices.cost(ending.usage, ending.service_tier, self.service_tier),
             status=ending.status,
             outcome=ending.outcome,
-            estimated=ending.estimated,
+            estimated=ending.estimated
+            if model.prices.knows(ending.service_tier)
+            else ending.estimated or UNPRICED_TIER,
             attempt=attempt,
             stream=self.stream,
             latency_ms=ending.latency_ms,

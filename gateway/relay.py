@@ -79,7 +79,7 @@ class _Relayed:
     async def whole(self, answer: Answer) -> None:
         charge = Charge.of(answer.usage, answer.usage_flaw, answer.estimated_output, self._reservation.charge_terms)
         outcome = Outcome.CLIENT_GONE if self._client.client_gone else Outcome.COMPLETE
-        await self._settle(charge, outcome)
+        await self._settle(charge, outcome, answer.service_tier)
         self._note(answer.oddity)
         await self._client.answer(200, JSON, answer.body)
 
@@ -137,7 +137,8 @@ class _Relayed:
     async def _end(self, stream: StreamTranslator, outcome: Outcome, last: bytes) -> None:
         flaw = stream.usage_flaw if stream.finished else outcome.value
         terms = self._reservation.charge_terms
-        await self._settle(Charge.of(stream.usage, flaw, stream.delivered_output, terms), outcome)
+        charge = Charge.of(stream.usage, flaw, stream.delivered_output, terms)
+        await self._settle(charge, outcome, stream.service_tier)
         if outcome is Outcome.COMPLETE or outcome is Outcome.UPSTREAM_FAILED:
             await self._client.send(last, more=False)
         if stream.finished:
@@ -148,9 +149,9 @@ class _Relayed:
         if oddity is not None:
             log.warning("unusual answer", extra={"target": self._opened.upstream.target.name, "what": oddity})
 
-    async def _settle(self, charge: Charge, outcome: Outcome) -> None:
+    async def _settle(self, charge: Charge, outcome: Outcome, service_tier: str) -> None:
         self._failpoints.reach("before_settlement")
-        await self._reservation.settle(_ending(self._client, self._opened, charge, outcome))
+        await self._reservation.settle(_ending(self._client, self._opened, charge, outcome, service_tier))
         self._failpoints.reach("after_settlement")
 
 
@@ -170,7 +171,7 @@ def _broken_off(stream: StreamTranslator, message: str) -> bytes:
     return stream.error_frame(message, UpstreamFailed.type, UpstreamFailed.code)
 
 
-def _ending(client: Exchange, opened: OpenAnswer, charge: Charge, outcome: Outcome) -> Ending:
+def _ending(client: Exchange, opened: OpenAnswer, charge: Charge, outcome: Outcome, service_tier: str) -> Ending:
     now = time.monotonic()
     first_byte = client.first_byte_seconds or now - client.received_at
     return Ending(
@@ -180,6 +181,7 @@ def _ending(client: Exchange, opened: OpenAnswer, charge: Charge, outcome: Outco
         latency_ms=round((now - client.received_at) * 1000),
         first_byte_ms=round(first_byte * 1000),
         upstream_request_id=opened.upstream_request_id,
+        service_tier=service_tier,
     )
 
 

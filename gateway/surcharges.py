@@ -31,7 +31,6 @@ PARAMETERS = {
 }
 OWN_TOOLS = (None, "function", "custom")
 """Tools that run at the client. All others run at the provider, and are billed by the call."""
-MODALITIES = {"text": None, "audio": "audio", "image": "images"}
 
 
 def refuse_unpriced(chat: ChatRequest, model: Model) -> None:
@@ -44,28 +43,32 @@ def refuse_unpriced(chat: ChatRequest, model: Model) -> None:
     if chat.media and any(part.get("input_audio") is not None for part in chat.media):
         _require("audio", model, "Sound as input", "messages")
     for index, tool in enumerate(_list(document.get("tools"))):
-        kind = tool.get("type") if isinstance(tool, dict) else None
-        if kind not in OWN_TOOLS:
-            searches = isinstance(kind, str) and kind.startswith("web_search")
-            name = f"tools[{index}].type"
-            _require("web_search" if searches else "server_tools", model, f"A tool of type {str(kind)[:64]!r}", name)
-    for modality in _list(document.get("modalities")):
-        kind = MODALITIES.get(modality, "images") if isinstance(modality, str) else None
-        if kind is not None:
-            _require(kind, model, f"An answer of {modality[:64]!r}", "modalities")
-    _require_priced_tier(chat.service_tier, model)
+        _require_own_tool(tool, model, f"tools[{index}].type")
+    _require_text(document.get("modalities"), model)
+    if not model.prices.knows(chat.service_tier):
+        message = f"The service tier {chat.service_tier[:64]!r} has no price for {model.name!r} here."
+        raise InvalidRequest(f"{message} Send auto or default.", param="service_tier", code="unsupported_parameter")
+
+
+def _require_text(modalities: object, model: Model) -> None:
+    for modality in _list(modalities):
+        if modality != "text":
+            _require("audio" if modality == "audio" else "images", model, "An answer beside text", "modalities")
+
+
+def _require_own_tool(tool: object, model: Model, param: str) -> None:
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    if kind not in OWN_TOOLS:
+        text = str(kind)[:64]
+        _require(
+            "web_search" if text.startswith("web_search") else "server_tools", model, f"A tool of type {text!r}", param
+        )
 
 
 def _require(kind: str, model: Model, what: str, param: str) -> None:
     if kind not in model.allow_unpriced:
         message = f"{what} costs more than its tokens, and is not enabled for {model.name!r} here."
         raise InvalidRequest(message, param=param, code="unsupported_parameter")
-
-
-def _require_priced_tier(tier: str, model: Model) -> None:
-    if not model.prices.knows(tier):
-        message = f"The service tier {tier[:64]!r} has no price for {model.name!r} here. Send auto or default."
-        raise InvalidRequest(message, param="service_tier", code="unsupported_parameter")
 
 
 def _list(value: Any) -> list[Any]:

@@ -124,6 +124,7 @@ def _translator(target: Target) -> Translator:
         Dialect(
             max_tokens_parameter=provider.max_tokens_parameter,
             stream_options=provider.stream_options,
+            sends_done=provider.sends_done,
             foreign_fields=target.foreign_fields,
             fixed_sampling=target.fixed_sampling,
             input_includes_cache=provider.input_includes_cache,

@@ -51,7 +51,7 @@ class OpenAIToOpenAI:
     def stream(self, chat: ChatRequest, *, created: int) -> OpenAIStream:
         return OpenAIStream(
             wants_usage=chat.wants_usage,
-            choices=chat.choices,
+            done_after=None if self._dialect.sends_done else chat.choices,
             input_includes_cache=self._dialect.input_includes_cache,
         )
 

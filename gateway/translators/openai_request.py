@@ -38,6 +38,8 @@ class Dialect:
     """Its only name of the output limit."""
     stream_options: bool = True
     """It takes `stream_options`."""
+    sends_done: bool = True
+    """It ends a stream with [DONE], so that one without it is broken."""
     foreign_fields: bool = True
     """It gets what only Anthropic's side knows as well."""
     fixed_sampling: bool = False

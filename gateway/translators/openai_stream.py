@@ -34,8 +34,8 @@ class OpenAIStream:
 
     __slots__ = (
         "_bytes",
-        "_choices",
         "_deltas",
+        "_done_after",
         "_envelope",
         "_includes_cache",
         "_last",
@@ -53,7 +53,8 @@ class OpenAIStream:
         "usage_flaw",
     )
 
-    def __init__(self, *, wants_usage: bool, choices: int = 1, input_includes_cache: bool = True) -> None:
+    def __init__(self, *, wants_usage: bool, done_after: int | None = None, input_includes_cache: bool = True) -> None:
+        """`done_after`: the upstream sends no [DONE]; its answer is over after so many choices."""
         self.committed = False
         self.finished = False
         self.failure: UpstreamFailure | None = None
@@ -63,10 +64,10 @@ class OpenAIStream:
         self.response_model: str | None = None
         self.service_tier = ""
         self._wants_usage = wants_usage
-        self._choices = choices
+        self._done_after = done_after
         self._includes_cache = input_includes_cache
         self._last = b""
-        """What was passed on last: some upstreams leave out [DONE], and then it tells whether the answer was over."""
+        """What was passed on last: without [DONE] it tells whether the answer was over."""
         self._straight = False
         """A chunk may take the fast way: committed, still running, and nothing held back."""
         self._line_ends = LineEnds()
@@ -228,14 +229,16 @@ class OpenAIStream:
 
     def _answer_is_over(self) -> bool:
         """Without [DONE]: the usage, which comes last of all, has come, or the only choice's finish reason."""
+        if self._done_after is None or not self.committed:
+            return False
         for event in EVENT.findall(self._last):
             document = load_object(_data(event) or b"") or {}
             choices = document.get("choices")
-            if not self.committed or not isinstance(choices, list):
+            if not isinstance(choices, list):
                 continue
             if not choices and isinstance(document.get("usage"), dict):
                 return True
-            if self._choices == 1 and any(isinstance(one, dict) and one.get("finish_reason") for one in choices):
+            if self._done_after == 1 and any(isinstance(one, dict) and one.get("finish_reason") for one in choices):
                 return True
         return False
 

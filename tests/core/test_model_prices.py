@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.model_prices import DEFAULT_WEIGHTS, TokenPrices, TokenWeights
+from core.model_prices import DEFAULT_WEIGHTS, PriceList, TokenPrices, TokenWeights
 from core.token_usage import CLASSES, TokenUsage
 
 COUNTS = st.tuples(*[st.integers(0, 10**7)] * len(CLASSES))
@@ -52,3 +52,56 @@ def test_the_default_weights_are_those_of_the_product() -> None:
 @pytest.mark.parametrize(("weight", "scaled"), [(0, (0,) * 6), (500, (500, 50, 625, 1000, 500, 500))])
 def test_a_models_weight_scales_every_class(weight: int, scaled: tuple[int, ...]) -> None:
     assert TokenWeights().scaled(weight) == scaled
+
+
+USUAL, FLEX, PRIORITY = TokenPrices(*[10] * 6), TokenPrices(*[5] * 6), TokenPrices(20, 1, 20, 20, 20, 20)
+LONG = TokenPrices(*[30] * 6)
+PRICE_LIST = PriceList(USUAL, {"flex": FLEX, "priority": PRIORITY}, LONG, long_input_tokens=100)
+
+
+@pytest.mark.parametrize(
+    ("served", "asked", "cost"),
+    [
+        ("", "", 100),
+        ("default", "priority", 100),  # The provider had no room in the tier.
+        ("flex", "flex", 50),
+        ("priority", "priority", 200),
+        ("priority", "", 200),
+        ("brand_new", "", 100),
+        ("", "flex", 100),  # It does not say: the higher of the two.
+        ("", "priority", 200),
+    ],
+)
+def test_e5_the_tier_that_was_served_is_charged(served: str, asked: str, cost: int) -> None:
+    assert PRICE_LIST.cost(TokenUsage(input=10), served, asked) == cost
+
+
+@pytest.mark.parametrize(("usage", "cost"), [(TokenUsage(100, output=1), 1_010), (TokenUsage(1, 100), 3_030)])
+def test_e7_a_long_input_has_its_own_prices_whatever_was_cached(usage: TokenUsage, cost: int) -> None:
+    assert PRICE_LIST.cost(usage) == cost
+
+
+def test_what_a_tier_costs_is_known_or_not() -> None:
+    known = ["", "auto", "default", "standard_only", "scale", "flex", "priority"]
+
+    assert all(PRICE_LIST.knows(tier) for tier in known)
+    assert not PRICE_LIST.knows("fast")
+
+
+@given(PRICES, PRICES, PRICES, COUNTS, st.sampled_from(["", "flex"]), st.sampled_from(["", "default", "flex"]))
+def test_the_bound_holds_whatever_tier_is_served(
+    usual: tuple[int, ...],
+    flex: tuple[int, ...],
+    long_input: tuple[int, ...],
+    counts: tuple[int, ...],
+    asked: str,
+    served: str,
+) -> None:
+    prices = PriceList(TokenPrices(*usual), {"flex": TokenPrices(*flex)}, TokenPrices(*long_input), 1_000)
+    usage = TokenUsage(*counts)
+    served = served if asked else "default"
+
+    bound = prices.bound(usage.prompt, asked)
+
+    most = usage.prompt * bound.dearest_input + usage.completion * bound.dearest_output
+    assert prices.cost(usage, served, asked) <= most

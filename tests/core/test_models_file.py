@@ -132,6 +132,19 @@ WRONG: list[tuple[str, str, str]] = [
     ("-", "weight = -1", "weight must be a whole number of at least 0"),
     ("-", "default_output_tokens = 0", "default_output_tokens must be a whole number of at least 1"),
     ("-", "owned_by = 1", "owned_by must be a text"),
+    ("-", 'allow_unpriced = ["web"]', "allow_unpriced may hold web_search, server_tools, audio"),
+    ("-", "allow_unpriced = 1", "allow_unpriced must be a list of texts"),
+    ("-", "tiers = 1", "tiers must be a table"),
+    ("-", "tiers = { flex = 1 }", "tiers flex must be a table"),
+    ("-", 'tiers = { flex = { input = "1" } }', "tiers flex: output is missing"),
+    ("-", 'tiers = { default = { input = "1", output = "1" } }', "tiers: 'default' is no service tier with a price"),
+    ("-", 'tiers = { "A B" = { input = "1", output = "1" } }', "tiers: 'A B' is no service tier with a price"),
+    ("-", 'long_input = { price = { input = "1", output = "1" } }', "long_input: above_tokens is missing"),
+    ("-", "long_input = { above_tokens = 200_000 }", "long_input price: input is missing"),
+    ("-", 'long_input = { above_tokens = 400_000, price = { input = "1", output = "1" } }', "less than context_tokens"),
+    ("-", 'long_input = { above_tokens = 9, price = { input = "1", output = "1" }, x = 1 }', "long_input: x is not"),
+    ("targets", 'targets = [{ provider = "openai", model = "m", fixed_sampling = 1 }]', "fixed_sampling must be true"),
+    ("targets", f'targets = [{{ provider = "openai", model = "{"m" * 506}" }}]', "has more than 512 characters"),
 ]  # fmt: skip
 
 
@@ -160,6 +173,12 @@ def test_a_wrong_model_is_refused_with_its_place(line: str, instead: str, proble
         ("max_concurrency = -1", "max_concurrency must be a whole number of at least 0"),
         ('max_tokens_parameter = "n"', "max_tokens_parameter must be one of"),
         ('region = "eu"', "region is not known"),
+        ("stream_options = 1", "stream_options must be true or false"),
+        ('sends_done = "no"', "sends_done must be true or false"),
+        ("input_includes_cache = 0", "input_includes_cache must be true or false"),
+        ('foreign_fields = "keep"', "foreign_fields must be one of auto, drop, pass"),
+        ('betas = "a"', "betas must be a list of texts"),
+        ('betas = ["a,b"]', "betas: 'a,b' is not one value of a beta header"),
     ],
 )  # fmt: skip
 def test_a_wrong_provider_is_refused_with_its_place(line: str, problem: str) -> None:
@@ -252,11 +271,13 @@ def test_no_upstream_key_shows_in_a_repr_or_in_a_problem() -> None:
     assert "sk-canary" not in "\n".join(refused)
 
 
-@pytest.mark.parametrize("field", ["price", "weight"])
+@pytest.mark.parametrize("field", ["price", "weight", "tiers", "long_input"])
 def test_the_price_version_changes_with_what_it_stands_for(field: str) -> None:
     changes: dict[str, Any] = {
         "price": model('price = { input = "0.25", output = "2.001" }', without="price"),
         "weight": model("weight = 1001"),
+        "tiers": model('tiers = { flex = { input = "0.25", output = "2.00" } }'),
+        "long_input": model('long_input = { above_tokens = 9, price = { input = "0.25", output = "2.00" } }'),
     }
 
     assert only(model()).price_version != only(changes[field]).price_version
@@ -265,3 +286,50 @@ def test_the_price_version_changes_with_what_it_stands_for(field: str) -> None:
 
 def test_a_default_answer_is_never_longer_than_the_model_can_answer() -> None:
     assert only(model().replace("128_000", "100")).default_output_tokens == 100
+
+
+def test_a_name_that_no_client_may_ask_for_is_refused() -> None:
+    assert any("1 to 256 characters" in one for one in problems(model().replace('"m"]', f'"{"m" * 257}"]')))
+
+
+def test_a_provider_has_the_habits_of_its_schema() -> None:
+    anthropic = PROVIDER.replace('"openai"', '"anthropic"')
+
+    [usual] = parse(PROVIDER + MODEL).providers.values()
+    [other] = parse(anthropic + MODEL).providers.values()
+    [told] = parse(anthropic + "input_includes_cache = true\n" + MODEL).providers.values()
+
+    assert (usual.input_includes_cache, usual.stream_options, usual.sends_done) == (True, True, True)
+    assert (other.input_includes_cache, told.input_includes_cache) == (False, True)
+    assert usual.betas == frozenset()
+
+
+CLAUDE = """
+[providers.claude]
+schema = "anthropic"
+base_url = "https://api.anthropic.com"
+api_key = "x"
+"""
+MIXED = 'targets = [{ provider = "claude", model = "c" }, { provider = "openai", model = "m", priority = 1 }]'
+
+
+@pytest.mark.parametrize(
+    ("setting", "alone", "mixed"),
+    [("", True, False), ('foreign_fields = "drop"', False, False), ('foreign_fields = "pass"', True, True)],
+)
+def test_e1_a_fallback_for_claude_is_not_sent_what_only_claude_knows(setting: str, alone: bool, mixed: bool) -> None:
+    provider = PROVIDER + setting + "\n" + CLAUDE
+    other = MODEL.replace('"m"', '"n"').replace('targets = [{ provider = "openai", model = "m-1" }]', MIXED)
+
+    models = parse(provider + MODEL + other).models
+
+    assert [target.foreign_fields for target in models["m"].targets] == [alone]
+    assert models["n"].targets[1].foreign_fields is mixed
+
+
+def test_the_delivered_fallback_takes_every_request_that_was_written_for_claude() -> None:
+    models = ModelsFile.read(Path(deploy.__file__).parent / "models.toml", ENVIRONMENT).models
+    claude, fallback = models["dex-default"].targets
+
+    assert (claude.provider.schema, fallback.provider.schema) == ("anthropic", "openai")
+    assert (fallback.foreign_fields, fallback.fixed_sampling) == (False, True)

@@ -82,3 +82,66 @@ def test_the_likely_input_is_a_part_of_the_bound(model: Model) -> None:
     demand = Demand.of(chat(), model)
 
     assert demand.likely_input_tokens == demand.input_tokens * LIKELY_PERCENT["claude"] // 100
+
+
+def sized(window: int, default: int = 16_384) -> Model:
+    text = MODELS.replace("10_000", str(window)).replace("2_000", "64_000").replace("500", str(default), 1)
+    return ModelsFile.parse(text, {}).models["m"]
+
+
+@pytest.mark.parametrize(
+    ("window", "input_tokens", "limit"),
+    [
+        (200_000, 100, 16_384),
+        (32_000, 10_000, 16_384),
+        (32_000, 20_000, 12_000),
+        (32_000, 27_000, 5_000),
+        (32_000, 29_000, 4_096),  # The bound leaves 3,000; ordinary text half the window.
+        (32_000, 45_000, 4_096),
+        (32_000, 60_000, 400),
+        (1_000, 10_000, 1),
+    ],
+)
+def test_c10_a_limit_that_nobody_asked_for_fits_the_window_beside_the_input(
+    window: int, input_tokens: int, limit: int
+) -> None:
+    request_ = chat()
+    padding = round((input_tokens - estimate_input(request_, "claude")) * 1.9)
+    request_ = ChatRequest.parse(request_.raw.replace(b"Hi", b"Hi" + b" " * padding))
+
+    demand = Demand.of(request_, sized(window))
+
+    assert demand.output_tokens == pytest.approx(limit, abs=20, rel=0.01)
+
+
+def test_c10_a_limit_that_the_client_asked_for_is_its_own() -> None:
+    request_ = chat(max_tokens=30_000, padding=" " * 50_000)
+
+    assert Demand.of(request_, sized(32_000)).output_tokens == 30_000
+
+
+PRICED = """
+tiers = { priority = { input = "2.00", output = "20.00" }, flex = { input = "0.10", output = "0.50" } }
+long_input = { above_tokens = 1_000, price = { input = "9.00", output = "8.00" } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("tier", "padding", "input_price", "output_price"),
+    [
+        (None, 0, 2_000, 7_000),
+        ("default", 0, 2_000, 7_000),
+        ("flex", 0, 2_000, 7_000),  # It may be served as the usual tier.
+        ("priority", 0, 2_000, 20_000),
+        (None, 4_000, 9_000, 8_000),
+        ("priority", 4_000, 9_000, 20_000),
+    ],
+)
+def test_e5_e7_the_highest_price_that_may_be_charged_is_reserved(
+    tier: str | None, padding: int, input_price: int, output_price: int
+) -> None:
+    model = ModelsFile.parse(MODELS.replace("targets =", f"{PRICED}targets ="), {}).models["m"]
+
+    demand = Demand.of(chat(service_tier=tier, padding=" " * padding), model)
+
+    assert (demand.input_cost // demand.input_tokens, demand.output_cost) == (input_price, output_price)

@@ -5,13 +5,13 @@ from typing import Any
 import orjson
 
 from core.token_usage import TokenUsage
+from gateway.exact_json import has_long_number, load_exactly
 from gateway.translators.anthropic.errors import in_band_failure
 from gateway.translators.anthropic.stop_reasons import finish_reason, refusal_text, unknown_reason
 from gateway.translators.anthropic.thinking_blocks import FIELDS, Thought, written
 from gateway.translators.anthropic.usage import UsageReport, client_usage
 from gateway.translators.delivered import text_tokens
 from gateway.translators.error_object import load_object
-from gateway.translators.exact_json import has_long_number, load_exactly
 from gateway.translators.translator import Answer, MalformedAnswer
 from gateway.upstream_failure import Fault, UpstreamFailure
 

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from core.token_usage import TokenUsage
+from gateway.exact_json import has_long_number, load_exactly
 from gateway.sse import EventTooLarge, ServerSentEvent, SSEDecoder
 from gateway.translators.anthropic.answer import arguments
 from gateway.translators.anthropic.chunks import DONE, ChunkWriter
@@ -30,7 +31,6 @@ from gateway.translators.anthropic.usage import UsageReport, client_usage
 from gateway.translators.delivered import BYTES_PER_TOKEN
 from gateway.translators.error_frame import error_frame
 from gateway.translators.error_object import load_object
-from gateway.translators.exact_json import has_long_number, load_exactly
 from gateway.upstream_failure import Fault, UpstreamFailure
 
 __all__ = ["AnthropicStream"]

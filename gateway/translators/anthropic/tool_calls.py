@@ -4,10 +4,10 @@ from typing import Any
 
 import orjson
 
+from gateway.exact_json import load
 from gateway.translators.anthropic.content_parts import Block, content_blocks
 from gateway.translators.anthropic.shape import as_object, as_text, unsupported
 from gateway.translators.anthropic.tool_ids import ToolIds
-from gateway.translators.exact_json import load
 
 __all__ = ["tool_result", "tool_use"]
 

@@ -6,12 +6,14 @@ import pytest
 from core.token_usage import TokenUsage
 from gateway.chat_request import ChatRequest
 from gateway.translators.openai_openai import OpenAIToOpenAI
+from gateway.translators.openai_request import Dialect
 from gateway.translators.openai_stream import OpenAIStream
 from gateway.translators.translator import MalformedAnswer
 from gateway.upstream_failure import Fault
 from tests.gateway.translators.replay import chat
 
 TRANSLATOR = OpenAIToOpenAI()
+BOTH = {"max_completion_tokens": 100, "max_tokens": 100}
 
 
 def sent(request: ChatRequest, *, model: str = "m", limit: int = 64, clamp: bool = False) -> bytes:
@@ -38,28 +40,28 @@ def test_f25_a_request_that_needs_a_change_keeps_its_order_and_its_document() ->
     assert orjson.dumps(request.document) == before
 
 
-@pytest.mark.parametrize(
-    ("fields", "limits"),
-    [
-        ({}, {"max_completion_tokens": 64}),
-        ({"max_tokens": None}, {"max_completion_tokens": 64, "max_tokens": None}),
-        ({"max_tokens": 100}, {"max_tokens": 64}),
-        ({"max_completion_tokens": 100}, {"max_completion_tokens": 64}),
-        ({"max_completion_tokens": 100, "max_tokens": 90}, {"max_completion_tokens": 64, "max_tokens": 64}),
-    ],
-)
-def test_f61_a_clamp_uses_the_limits_name_that_the_client_used(fields: dict[str, Any], limits: dict[str, Any]) -> None:
-    document = orjson.loads(sent(chat(**fields), clamp=True))
+@pytest.mark.parametrize("fields", [{"max_tokens": 100}, {"max_completion_tokens": 100}, BOTH, {"max_tokens": None}])
+@pytest.mark.parametrize("clamp", [False, True])
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_e4_f61_one_limit_with_one_value_goes_out_under_the_only_name_that_the_upstream_knows(
+    fields: dict[str, Any], clamp: bool, name: str
+) -> None:
+    limit = 64 if clamp else 100
+    request = chat(**fields)
+    body = OpenAIToOpenAI(Dialect(max_tokens_parameter=name)).request(
+        request, upstream_model="m", max_output_tokens=limit, clamp=clamp or request.max_output_tokens is None
+    )
 
-    assert {name: value for name, value in document.items() if name.startswith("max")} == limits
+    assert {key: value for key, value in orjson.loads(body).items() if key.startswith("max")} == {name: limit}
 
 
-def test_the_limits_name_is_the_upstreams_where_the_client_used_none() -> None:
-    translator = OpenAIToOpenAI(max_tokens_parameter="max_tokens")
+def test_c3_an_upstream_without_stream_options_is_sent_none() -> None:
+    translator = OpenAIToOpenAI(Dialect(stream_options=False))
 
-    body = translator.request(chat(), upstream_model="m", max_output_tokens=64, clamp=True)
-
-    assert orjson.loads(body)["max_tokens"] == 64
+    for options in (None, {"include_usage": True}):
+        request = chat(stream=True, stream_options=options)
+        body = translator.request(request, upstream_model="m", max_output_tokens=64, clamp=False)
+        assert "stream_options" not in orjson.loads(body)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,8 @@ def test_a_second_model_never_reaches_an_upstream_that_would_take_the_first(raw:
 def test_a_second_limit_never_reaches_an_upstream_that_would_take_the_first(name: str) -> None:
     raw = b'{"KEY":100,"model":"m","messages":[{"role":"user","content":"x"}],"KEY":1}'.replace(b"KEY", name.encode())
 
-    assert sent(ChatRequest.parse(raw)).count(b'"' + name.encode() + b'"') == 1
+    body = sent(ChatRequest.parse(raw))
+    assert body.count(b'"n"') + body.count(b'"max_') == 1
 
 
 def test_an_answer_passes_through_with_its_usage_read() -> None:

@@ -218,3 +218,58 @@ def test_the_error_frame_is_one_event_that_the_sdk_raises_on() -> None:
         b'data: {"error":{"message":"The provider\'s stream broke.","type":"api_error","param":null,'
         b'"code":"upstream_error"}}\n\n'
     )
+
+
+@pytest.mark.parametrize("wants_usage", [False, True])
+@pytest.mark.parametrize(
+    ("stream", "choices"),
+    [
+        (streams.PLAIN[: -len(streams.DONE)], 1),
+        (streams.PLAIN[: -len(streams.DONE)], 3),
+        (streams.ROLE + streams.text("Hi") + streams.STOP, 1),
+    ],
+)
+def test_c20_an_upstream_that_never_sends_done_ends_with_its_usage_or_its_only_choice(
+    stream: bytes, choices: int, wants_usage: bool
+) -> None:
+    for chunks in split_everywhere(stream):
+        outcome = play(lambda: OpenAIStream(wants_usage=wants_usage, done_after=choices), *chunks)
+        assert (outcome.finished, outcome.failure, outcome.done) == (True, None, True)
+
+
+@pytest.mark.parametrize(
+    ("stream", "choices"), [(streams.ROLE + streams.text("Hi"), 1), (streams.text("Hi") + streams.STOP, 2), (b"", 1)]
+)
+def test_c20_without_done_an_answer_that_stops_anywhere_else_is_still_broken(stream: bytes, choices: int) -> None:
+    outcome = play(lambda: OpenAIStream(wants_usage=True, done_after=choices), stream)
+
+    assert outcome.failure is not None
+
+
+def test_e6_an_empty_usage_object_at_the_end_does_not_erase_the_report_before_it() -> None:
+    empty = b'data: {"choices":[],"usage":{}}\n\n'
+
+    assert play(unasked, streams.PLAIN[: -len(streams.DONE)] + empty + streams.DONE).usage == REPORTED
+
+
+def test_e5_the_tier_that_was_served_is_picked_up_wherever_it_stands() -> None:
+    first = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}],"service_tier":"default"}\n\n'
+    last = b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1},"service_tier":"flex"}\n\n'
+    stream = unasked()
+
+    stream.feed(first)
+    tier = stream.service_tier
+    stream.feed(last)
+
+    assert (tier, stream.service_tier) == ("default", "flex")
+
+
+def test_e8_half_an_emoji_before_the_first_content_breaks_no_stream() -> None:
+    stream = (
+        rb'data: {"choices":[{"index":0,"delta":{"content":"a \ud83d b"}}]}' + b"\n\n" + streams.STOP + streams.DONE
+    )
+
+    outcome = play(unasked, stream)
+
+    assert outcome.failure is None
+    assert outcome.body == stream.replace(b',"usage":null', b"")
