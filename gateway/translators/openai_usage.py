@@ -76,7 +76,7 @@ def read_usage(usage: object, *, input_includes_cache: bool = True) -> tuple[Tok
     if not input_includes_cache:
         prompt += cached + written
     output, reasoning = _completion(counter, usage, prompt)
-    if prompt == 0 and output + reasoning > 0:
+    if prompt == 0 and (output + reasoning > 0 or usage.get("prompt_tokens") is None):
         counter.mark("input_missing")
     tokens = TokenUsage(
         input=prompt - cached - written,
