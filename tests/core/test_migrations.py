@@ -1,6 +1,7 @@
 import asyncio
 import subprocess
 import sys
+from base64 import b64encode
 
 import asyncpg
 import pytest
@@ -126,3 +127,41 @@ async def test_a_database_of_a_newer_version_is_left_as_it_is(
     assert await migrate(Secret(empty_database_url)) == []
     async with postgres(empty_database_url) as connection:
         assert await unknown_migrations(connection) == ["0002_second"]
+
+
+async def test_letters_that_were_parked_before_amounts_counted_count_afterwards(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S2"""
+    every = migrations.migrations()
+    use(monkeypatch, *every[:2])
+    await migrate(Secret(empty_database_url))
+    event = b'{"v":99,"account":7,"key":70,"period":"2026-11-01"}'
+    entries = [
+        (event, b"400"),
+        (event, b"300"),
+        (event, b"much"),
+        (b"\xff{", b"5"),
+        (b'{"account":"x"}', b"5"),
+        (b"{}", b"5"),
+    ]
+    async with postgres(empty_database_url) as connection:
+        for number, (wire, charged) in enumerate(entries):
+            await connection.execute(
+                "INSERT INTO usage_dead_letters (stream, entry_id, fields, reason)"
+                " VALUES ('{s01}:usage', $1, jsonb_build_object('e', $2::text, 'c', $3::text), 'unreadable')",
+                str(number),
+                b64encode(wire).decode(),
+                b64encode(charged).decode(),
+            )
+
+    use(monkeypatch, *every)
+    await migrate(Secret(empty_database_url))
+
+    async with postgres(empty_database_url) as connection:
+        parked = await connection.fetch(
+            "SELECT account_id, key_id, parked_nano_usd, version FROM usage_periods ORDER BY 2"
+        )
+        nameless = await connection.fetchval("SELECT count(*) FROM usage_dead_letters WHERE account_id IS NULL")
+    assert [tuple(row) for row in parked] == [(7, 0, 700, 2), (7, 70, 700, 2)]
+    assert nameless == 4

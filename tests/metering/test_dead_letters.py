@@ -1,10 +1,17 @@
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
 
 from core.principal import AccountId
 from core.redis_keys import ShardKeys
-from metering.dead_letters import Selection
-from tests.metering.events import NOW, event
-from tests.metering.workbench import SHARDS, workbench
+from core.usage_event import UsageEvent
+from metering.dead_letters import Selection, Waiting
+from tests.metering.events import NOW, event, of_tomorrow
+from tests.metering.workbench import SHARDS, Workbench, workbench
 
 
 async def test_a_letter_shows_the_entry_as_it_was_and_why_it_was_parked(database_url: str, redis_url: str) -> None:
@@ -78,3 +85,142 @@ async def test_a_letter_whose_event_is_in_the_ledger_already_adds_nothing(databa
         await bench.drain()
 
         await bench.assert_everything_adds_up([item])
+
+
+PARKED: dict[str, Callable[[UsageEvent], dict[str, Any]]] = {
+    "a version of tomorrow": lambda item: {"e": of_tomorrow(item)},
+    "amounts that contradict the event": lambda item: {"w": 5},
+    "a target that is too long": lambda item: {"e": orjson.dumps({**orjson.loads(item.encode()), "target": "t" * 513})},
+    "a clock that is days off": lambda item: {"e": replace(item, occurred_at=NOW + timedelta(days=30)).encode()},
+    "a status beyond smallint": lambda item: {"e": replace(item, status=70_000).encode()},
+}
+
+
+@pytest.mark.parametrize("fields", PARKED.values(), ids=PARKED)
+async def test_a_parked_amount_counts_until_it_is_written_off(
+    database_url: str, redis_url: str, fields: Callable[[UsageEvent], dict[str, Any]]
+) -> None:
+    """S2: it left `pending` while the ledger did not grow, so the caps saw nothing of it."""
+    async with workbench(database_url, redis_url) as bench:
+        account, [key] = await bench.create_account()
+        item = event(account, key, cost=700)
+        await bench.open_scopes(item)
+        await bench.put(item, **fields(item))
+        await bench.drain()
+
+        spent = [await spent_of(bench, item)]
+        spent += [await spent_of(bench, item) for _ in [await bench.counters.rebuild()]]
+        differences = await bench.counters.check()
+        written_off = await bench.dead_letters.write_off(Selection(), by="me", reason="a test")
+        spent.append(await spent_of(bench, item))
+
+        assert (spent, differences, written_off) == ([(700, 700), (700, 700), (0, 0)], [], 1)
+        assert await bench.counters.check() == []
+        assert await bench.reconciliation.aggregate_differences(item.period) == []
+        (letter,) = await bench.dead_letters.list(ended=True)
+        assert (letter.written_off_by, letter.written_off_reason) == ("me", "a test")
+
+
+async def test_a_parked_amount_counts_at_each_step_of_its_replay(database_url: str, redis_url: str) -> None:
+    """S2"""
+    item = event(at=NOW + timedelta(days=3), cost=700)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.settle(item)
+        await bench.drain()
+
+        await bench.dead_letters.replay(Selection())
+        on_the_stream = await spent_of(bench, item)
+        await bench.drain(bench.consumer(future_days=5))
+
+        assert on_the_stream == await spent_of(bench, item) == (700, 700)
+        await bench.assert_everything_adds_up([item])
+
+
+async def test_a_letter_that_died_between_stream_and_mark_is_replayed_twice_and_recorded_once(
+    database_url: str, redis_url: str
+) -> None:
+    item = event(at=NOW + timedelta(days=3), cost=700)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.settle(item)
+        await bench.drain()
+        await bench.settle(item)  # As the first half of a replay leaves it.
+        consumer = bench.consumer(future_days=5)
+        await bench.drain(consumer)
+        twice = await spent_of(bench, item)
+
+        await bench.dead_letters.replay(Selection())
+        await bench.drain(consumer)
+
+        assert twice == (1400, 1400)
+        await bench.assert_everything_adds_up([item])
+
+
+async def test_thousands_of_letters_are_replayed_in_one_go(database_url: str, redis_url: str) -> None:
+    """S22: one call for each took 0.3 s."""
+    items = [event(number % 7 + 1, at=NOW + timedelta(days=3), cost=number) for number in range(1_300)]
+    heard: list[int] = []
+    async with workbench(database_url, redis_url) as bench:
+        await bench.settle_all(items)
+        await bench.drain(bench.consumer(batch_size=500))
+
+        replayed = await bench.dead_letters.replay(Selection(), progress=heard.append)
+        await bench.drain(bench.consumer(batch_size=500, future_days=5))
+
+        assert (replayed, heard) == (1_300, [500, 1_000, 1_300])
+        await bench.assert_everything_adds_up(items)
+
+
+async def test_letters_that_come_back_are_left_for_the_next_time(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        for number in range(3):
+            await bench.put(event(number + 1), e=of_tomorrow(event(number + 1)))
+        await bench.drain()
+
+        replayed = await bench.dead_letters.replay(Selection())
+        await bench.drain()
+
+        assert (replayed, (await bench.dead_letters.waiting()).letters) == (3, 3)
+
+
+async def test_only_letters_of_one_reason_are_chosen(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        await bench.put(event(), c="much")
+        await bench.put(event(), e=of_tomorrow(event()))
+        await bench.drain()
+
+        written_off = await bench.dead_letters.write_off(Selection(reason="c or w"), by="me", reason="a test")
+
+        (left,) = await bench.dead_letters.list()
+        assert (written_off, "KeyError" in left.reason) == (1, True)
+
+
+async def test_what_names_no_account_is_known_as_such(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        await bench.put(event(), e=b"{}")
+        await bench.put(event(cost=3), e=of_tomorrow(event()))
+        await bench.drain()
+
+        assert await bench.dead_letters.waiting() == Waiting(letters=2, charged=3, nameless=1)
+
+
+async def test_an_entry_is_parked_once_whatever_is_delivered_again(database_url: str, redis_url: str) -> None:
+    item = event(cost=700)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.put(item, e=of_tomorrow(item))
+        await bench.streams().create_groups()
+        entries = await bench.streams().read_new(10, block_ms=10)
+        consumer = bench.consumer()
+
+        for _ in range(3):
+            await consumer.book(entries)
+
+        assert await spent_of(bench, item) == (700, 700)
+        assert (await bench.dead_letters.waiting()).charged == 700
+
+
+async def spent_of(bench: Workbench, item: UsageEvent) -> tuple[int, int]:
+    """What the account's and the key's caps see."""
+    keys = bench._keys(item)
+    account, key = await bench.scope(keys.account), await bench.scope(keys.key)
+    names = f"ledger:{item.period}", f"pending:{item.period}"
+    return sum(int(account.get(name, 0)) for name in names), sum(int(key.get(name, 0)) for name in names)
