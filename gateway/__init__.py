@@ -15,8 +15,11 @@ From a client's bytes to an upstream's answer, and to one usage event: every req
 5. `relay` carries the answer to the client, chunk by chunk as `sse` finds them, and decides by `charge` what it used.
    `leases` keeps the reservation of a long answer alive; `hang_up` stops the upstream when the client has gone.
 6. `settlement` ends the `reservation`, exactly once, and its `event_draft` becomes the usage event: over
-   `redis_pipeline`, the one connection that all requests share, or through the `spool` (its files: `spool_file`) when
-   Redis does not answer.
+   `redis_pipeline`, the one connection that all requests share, or through the `spool` when Redis does not answer. What
+   Redis acknowledged a moment before it was lost goes there too (`recent_endings`).
+
+The spool: a `spool_record` is one line of a `spool_file`, `spool_contents` picks one record for each event from all of
+them, `spool_replay` sends records to Redis, and `spool_backlog` keeps the files until Redis cannot lose what they held.
 
 Beside the path: `models` lists what a key may ask for, `operations` serves the admin port, `request_log` writes one
 line per request, and `metrics` counts.

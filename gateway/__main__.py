@@ -55,12 +55,17 @@ def _start(settings: GatewaySettings) -> int:
 
 
 def _serve(settings: GatewaySettings, public: socket.socket, admin: socket.socket, parent: int | None) -> int:
-    from gateway.worker import serve  # After PROMETHEUS_MULTIPROC_DIR is known: prometheus_client reads it on import.
+    # After PROMETHEUS_MULTIPROC_DIR is known: prometheus_client reads it on import.
+    from gateway.spool import SpoolUnusable
+    from gateway.worker import serve
 
     try:
         uvloop.run(serve(settings, os.environ, public, admin, parent=parent, version=version("poindexter")))
     except WrongInstallation as error:
         sys.stderr.write(f"The gateway can't run:\n  {error}\n")
+        return os.EX_CONFIG
+    except SpoolUnusable as error:
+        sys.stderr.write(f"The gateway can't write to GATEWAY_SPOOL_DIRECTORY: {error}\n")
         return os.EX_CONFIG
     except ModelsFileError as error:
         sys.stderr.write(f"The models file {settings.gateway_models_file} is refused:\n")

@@ -25,6 +25,7 @@ from gateway.front import Front
 from gateway.hang_up import HangUps
 from gateway.leases import Leases
 from gateway.models import PREFIX, Models
+from gateway.recent_endings import RecentEndings
 from gateway.redis_pipeline import RedisPipeline
 from gateway.relay import Relay
 from gateway.request_log import RequestLog
@@ -52,14 +53,15 @@ class Gateway:
     pipeline: RedisPipeline
     pool: asyncpg.Pool
     catalog: Catalog
+    spool: Spool
 
 
 @contextlib.asynccontextmanager
 async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]) -> AsyncIterator[Gateway]:
     """Everything running; on leaving, what is still unwritten goes to Redis or to the spool.
 
-    Raises ModelsFileError or OSError when the models file can't be used, and WrongInstallation. Redis and Postgres may
-    be away.
+    Raises ModelsFileError or OSError when the models file can't be used, SpoolUnusable, and WrongInstallation. Redis
+    and Postgres may be away.
     """
     lease_ms = round(settings.gateway_lease_seconds * 1000)
     shard_count = settings.redis_shards
@@ -74,10 +76,12 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
         settings.redis_url,
         [load_script(name) for name in SCRIPTS],
         reply_seconds=settings.gateway_redis_seconds,
-        on_change=lambda connected: _redis_changed(connected, exposure, leases),
+        on_change=lambda connected: _redis_changed(connected, exposure, leases, settlement),
     )
-    spool = Spool(settings.gateway_spool_directory, pipeline)
-    settlement = Settlement(pipeline, spool, exposure, lease_ms=lease_ms)
+    recent = RecentEndings(pipeline)
+    spool = Spool(settings.gateway_spool_directory, pipeline, recent, shard_count=shard_count)
+    await spool.open()
+    settlement = Settlement(pipeline, spool, recent, exposure, lease_ms=lease_ms)
     pool = await open_pool(settings.database_url, most=POSTGRES_CONNECTIONS, application="poindexter-gateway")
     with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
         async with asyncio.timeout(START_CHECK_SECONDS):
@@ -132,9 +136,9 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
             )
         ]
         try:
-            yield Gateway(front, pipeline, pool, catalog)
+            yield Gateway(front, pipeline, pool, catalog, spool)
         finally:
-            await _finish(spool, pipeline)
+            await spool.finish(seconds=FINISH_SECONDS)
             for task in owned:
                 task.cancel()
             await transport.close()
@@ -143,18 +147,10 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
             request_log.flush()
 
 
-def _redis_changed(connected: bool, exposure: Exposure, leases: Leases) -> None:
+def _redis_changed(connected: bool, exposure: Exposure, leases: Leases, settlement: Settlement) -> None:
     metrics.REDIS_CONNECTED.set(connected)
     if connected:
         exposure.reset()
     else:
+        settlement.redis_lost()
         leases.redis_lost()
-
-
-async def _finish(spool: Spool, pipeline: RedisPipeline) -> None:
-    """The last endings: to Redis if it is there, to the disk in any case."""
-    await spool.flush()
-    if pipeline.connected and not spool.empty:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FINISH_SECONDS):
-                await spool.replay()

@@ -32,6 +32,9 @@ STALLED_CLIENT_SECONDS = 60.0
 class ClientGone(Exception):
     """The client has hung up; nobody will read an answer."""
 
+    status = 499
+    """What logs and events say instead of an answer's status."""
+
 
 class ClientConnection(Protocol):
     """What the server's protocol offers beyond ASGI."""

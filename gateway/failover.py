@@ -129,7 +129,9 @@ class Failover:
             await asyncio.sleep(decision.delay)
             search.client.upstream_seconds += decision.delay
             if search.client.client_gone:
-                await search.reservation.release()  # What has failed costs nothing, and nothing else has been asked.
+                await search.reservation.release(
+                    ClientGone.status
+                )  # What failed costs nothing; nothing else was asked.
                 raise ClientGone  # Nobody waits for another attempt.
 
     async def _attempt(self, upstream: Upstream, search: "_Search") -> OpenAnswer:

@@ -31,6 +31,7 @@ __all__ = [
     "SPOOLED",
     "SPOOL_FAILURES",
     "SPOOL_RECORDS",
+    "SPOOL_REJECTED_FILES",
     "TOKENS",
     "WAIVED",
     "WORKER_STARTED",
@@ -93,7 +94,7 @@ SETTLEMENTS = Counter(
     "Reservations ended: released, when nothing is charged, or settled, by how the answer ended.",
     ("outcome",),
 )
-for ending in ("released", *Outcome):
+for ending in Outcome:
     SETTLEMENTS.labels(ending)  # A series that does not exist yet cannot be alerted on.
 WAIVED = Counter("poindexter_waived_nano_usd", "Cost beyond a cap that nobody pays; must stay near 0.")
 SPOOLED = Counter("poindexter_spooled_records", "Settlements that went to the local spool because Redis was away.")
@@ -101,6 +102,11 @@ SPOOL_RECORDS = Gauge(
     "poindexter_spool_records", "Settlements in the local spool, waiting for Redis.", multiprocess_mode="livesum"
 )
 SPOOL_FAILURES = Counter("poindexter_spool_failures", "Failed writes to the spool (disk full, no rights).")
+SPOOL_REJECTED_FILES = Gauge(
+    "poindexter_spool_rejected_files",
+    "Files of records in <spool>/rejected that Redis or this version will never take.",
+    multiprocess_mode="livemax",
+)
 OFFLINE_ADMISSIONS = Counter("poindexter_offline_admissions", "Requests served on trust while Redis was away.")
 REDIS_CONNECTED = Gauge(
     "poindexter_redis_connected", "1 while this process has its connection to Redis.", multiprocess_mode="livemin"

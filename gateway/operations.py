@@ -17,13 +17,16 @@ from starlette.routing import Route
 
 from gateway.front import Front
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
+from gateway.spool import Spool
 
 __all__ = ["operations"]
 
 CHECK_SECONDS = 2.0
 
 
-def operations(front: Front, pipeline: RedisPipeline, pool: asyncpg.Pool, *, multiprocess: bool) -> Starlette:
+def operations(
+    front: Front, pipeline: RedisPipeline, pool: asyncpg.Pool, spool: Spool, *, multiprocess: bool
+) -> Starlette:
     """`multiprocess`: PROMETHEUS_MULTIPROC_DIR is set, and `/metrics` adds up all workers."""
 
     async def healthz(request: Request) -> Response:
@@ -31,8 +34,10 @@ def operations(front: Front, pipeline: RedisPipeline, pool: asyncpg.Pool, *, mul
 
     async def readyz(request: Request) -> Response:
         redis, postgres = await asyncio.gather(_check(lambda: _redis(pipeline)), _check(lambda: _postgres(pool)))
-        checks = {"redis": redis, "postgres": postgres, "draining": front.draining}
-        # Known keys are served while Postgres is away, so it is reported and does not turn readiness red.
+        disk = "ok" if spool.healthy else "failing"
+        checks = {"redis": redis, "postgres": postgres, "spool": disk, "draining": front.draining}
+        # Known keys are served while Postgres is away, and nothing goes to the spool while Redis is there: both are
+        # reported and do not turn readiness red.
         ready = redis == "ok" and not front.draining
         return JSONResponse(
             {"ready": ready, "checks": checks, "open_requests": front.open_requests}, 200 if ready else 503

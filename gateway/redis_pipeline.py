@@ -43,6 +43,11 @@ class RedisAway(Exception):
 class RedisReplyError(Exception):
     """Redis refused the command."""
 
+    @property
+    def code(self) -> str:
+        """Its first word, by which Redis tells kinds of errors apart."""
+        return str(self).partition(" ")[0]
+
 
 class RedisPipeline:
     """`run` owns the connection; `call` and `command` may be used by any task of the same loop."""
@@ -62,6 +67,7 @@ class RedisPipeline:
         self._reply_seconds = reply_seconds
         self._on_change = on_change
         self._connection: _Connection | None = None
+        self._answered_at = 0.0
 
     @property
     def connected(self) -> bool:
@@ -71,6 +77,11 @@ class RedisPipeline:
     def epoch(self) -> str:
         """The `run_id` of the server that answers now; empty without a connection. A restarted server has another."""
         return self._connection.run_id if self._connection is not None else ""
+
+    @property
+    def answered_at(self) -> float:
+        """When Redis last said something, by the loop's clock; 0 before it ever did."""
+        return self._connection.answered_at if self._connection is not None else self._answered_at
 
     def call(self, call: Call) -> "asyncio.Future[Reply]":
         """Run a script. Raises RedisAway at once when there is no connection; the future raises it later."""
@@ -99,6 +110,7 @@ class RedisPipeline:
             try:
                 await connection.lost.wait()
             finally:
+                self._answered_at = connection.answered_at
                 self._connection = None
                 connection.close("the pipeline was closed")
                 self._on_change(False)
@@ -149,6 +161,7 @@ class _Connection(asyncio.Protocol):
         self.lost = asyncio.Event()
         self.reason = ""
         self.run_id = ""
+        self.answered_at = 0.0
         self._loop = loop
         self._reply_seconds = reply_seconds
         self._reader = hiredis.Reader()
@@ -174,6 +187,7 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        self.answered_at = self._loop.time()
         reader, waiting = self._reader, self._waiting
         reader.feed(data)
         try:

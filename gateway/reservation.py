@@ -9,6 +9,7 @@ from core.redis_keys import ReservationKeys
 from core.token_usage import TokenUsage
 from core.usage_event import Outcome, UsageEvent
 from gateway.charge import Charge, ChargeTerms
+from gateway.errors import GatewayError
 from gateway.event_draft import Ending, EventDraft
 from gateway.exchange import ClientGone
 from gateway.limit_headers import Limits
@@ -19,6 +20,8 @@ __all__ = ["AlreadyEnded", "Reservation"]
 
 HUNG_UP = (ClientGone, asyncio.CancelledError)
 UNFINISHED = "unfinished"
+NOTHING = TokenUsage()
+INTERNAL_ERROR_STATUS = 500
 
 
 class AlreadyEnded(Exception):
@@ -73,7 +76,7 @@ class Reservation:
         self.attempt += 1
         self.target = target
         if self.attempt == 1 and (self._needs_intent or not self._settlement.redis_connected):
-            await self._settlement.intend(self.keys, self.estimate())
+            await self._settlement.intend(self.estimate())
 
     def renew(self) -> None:
         """Prolong the lease; the estimate grows with what has been delivered."""
@@ -83,7 +86,7 @@ class Reservation:
     def put_down(self) -> None:
         """Redis has gone, or has lost this: what the request owes goes to the disk, without waiting for it."""
         if self.attempt and not self._ended:
-            self._settlement.intend(self.keys, self.estimate())
+            self._settlement.intend(self.estimate())
         self._needs_intent = True  # Not sent yet: `dispatch` waits for it.
 
     def settle(self, ending: Ending) -> Awaitable[None]:
@@ -95,10 +98,14 @@ class Reservation:
         self.settled = self._draft.event(ending, self.target, self.attempt)
         return self._settlement.settle(self.keys, self.settled, self._draft.principal, self._offline_cost)
 
-    def release(self) -> Awaitable[None]:
-        """End without usage: nothing was sent, or the upstream failed and reported nothing."""
+    def release(self, status: int) -> Awaitable[None]:
+        """End without usage: nothing was sent, or the upstream failed and reported nothing. `status` is what the client
+        is answered."""
         self._end()
-        return self._settlement.release(self.keys, self._draft.principal, self._offline_cost)
+        void = self._draft.event(
+            Ending(usage=NOTHING, outcome=Outcome.RELEASED, status=status), self.target, self.attempt
+        )
+        return self._settlement.release(self.keys, void, self._draft.principal, self._offline_cost)
 
     def ended_on_error(self) -> "_EndedOnError":
         """`async with`: an error inside releases; a client that hangs up after the dispatch pays for its input."""
@@ -142,7 +149,13 @@ class _EndedOnError:
         if isinstance(error, HUNG_UP) and reservation.attempt:
             usage = TokenUsage(input=reservation.charge_terms.likely_input)
             await reservation.settle(
-                Ending(usage=usage, outcome=Outcome.CLIENT_GONE, estimated="client_gone", status=499)
+                Ending(usage=usage, outcome=Outcome.CLIENT_GONE, estimated="client_gone", status=ClientGone.status)
             )
         else:
-            await reservation.release()
+            await reservation.release(_status_of(error))
+
+
+def _status_of(error: BaseException) -> int:
+    if isinstance(error, GatewayError):
+        return error.status
+    return ClientGone.status if isinstance(error, HUNG_UP) else INTERNAL_ERROR_STATUS

@@ -4,7 +4,11 @@ How reservations end in Redis, and what happens when Redis does not answer.
 A settlement is one script: release what was reserved, add what was spent, put the usage event on the stream. The
 command is written before anybody waits for it, so neither a hang-up nor a cancellation can stop it. When Redis is away,
 or its answer never comes, the ending goes to the spool; replaying an ending that was executed after all changes nothing
-in the ledger, because the event's id is the same.
+in the ledger, because the event's id is the same. What Redis acknowledged a moment before it was lost is sent again for
+the same price (`recent_endings`).
+
+A release records nothing, unless there may be an estimate of the request somewhere: the sweeper's, when the reservation
+has gone, or the intent on the disk. Then a *void* event, without usage, takes the estimate's place in the ledger.
 """
 
 import asyncio
@@ -12,15 +16,16 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from core import script_calls
-from core.lua_scripts import Call
 from core.principal import Principal
 from core.redis_keys import ReservationKeys
 from core.token_usage import CLASSES
 from core.usage_event import UsageEvent
 from gateway import metrics
 from gateway.exposure import Exposure
+from gateway.recent_endings import RecentEndings
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError, Reply
 from gateway.spool import Spool
+from gateway.spool_record import Kind, Record
 
 __all__ = ["Settlement"]
 
@@ -28,9 +33,12 @@ log = logging.getLogger(__name__)
 
 
 class Settlement:
-    def __init__(self, pipeline: RedisPipeline, spool: Spool, exposure: Exposure, *, lease_ms: int) -> None:
+    def __init__(
+        self, pipeline: RedisPipeline, spool: Spool, recent: RecentEndings, exposure: Exposure, *, lease_ms: int
+    ) -> None:
         self._pipeline = pipeline
         self._spool = spool
+        self._recent = recent
         self._exposure = exposure
         self._lease_ms = lease_ms
 
@@ -38,10 +46,14 @@ class Settlement:
     def redis_connected(self) -> bool:
         return self._pipeline.connected
 
-    def intend(self, keys: ReservationKeys, estimate: UsageEvent) -> Awaitable[None]:
-        """Put down on the disk what a request that is under way owes."""
-        call = script_calls.settle_event(keys, estimate)
-        return self._spool.put_intent(call.script, call.keys, call.arguments)
+    def redis_lost(self) -> None:
+        """What it acknowledged last, it may have forgotten when it comes back."""
+        self._spool.put_all(self._recent.take())
+
+    def intend(self, estimate: UsageEvent) -> Awaitable[None]:
+        """Put down on the disk what a request that is under way owes. On the disk when the result has been awaited,
+        which raises SpoolFailed when it refuses."""
+        return self._spool.put_intent(estimate)
 
     def renew(self, keys: ReservationKeys, estimate: UsageEvent, on_failure: Callable[[], None]) -> None:
         """Prolong the lease and note what has been delivered so far. `on_failure` is called when Redis refuses it (no
@@ -65,35 +77,48 @@ class Settlement:
         _count(event)
         if offline_cost is not None:
             self._exposure.correct(principal, offline_cost, event.cost)
-        return self._end(keys, script_calls.settle_event(keys, event))
+        return self._end(keys, Record(Kind.SETTLEMENT, event), on_trust=offline_cost is not None)
 
-    def release(self, keys: ReservationKeys, principal: Principal, offline_cost: int | None) -> Awaitable[None]:
-        metrics.SETTLEMENTS.labels("released").inc()
+    def release(
+        self, keys: ReservationKeys, void: UsageEvent, principal: Principal, offline_cost: int | None
+    ) -> Awaitable[None]:
+        """`void` is recorded if something else may have been, or may be later."""
+        metrics.counter(metrics.SETTLEMENTS, void.outcome).inc()
         if offline_cost is not None:
             self._exposure.correct(principal, offline_cost, 0)
-        return self._end(keys, script_calls.release(keys))
+        kind = Kind.SETTLEMENT if self._spool.intended(keys.event_id) else Kind.RELEASE
+        return self._end(keys, Record(kind, void), on_trust=offline_cost is not None)
 
-    def _end(self, keys: ReservationKeys, call: Call) -> Awaitable[None]:
-        self._spool.ended(keys.event_id)
+    def _end(self, keys: ReservationKeys, record: Record, *, on_trust: bool) -> Awaitable[None]:
+        ends_with_event = record.kind is Kind.SETTLEMENT
+        call = script_calls.settle_event(keys, record.event) if ends_with_event else script_calls.release(keys)
         try:
             reply = self._pipeline.call(call)
         except RedisAway:
-            return self._spool.put(call.script, call.keys, call.arguments)
-        return self._await(reply, call)
+            return self._spool.put(record)
+        return self._await(reply, keys, record, void_if_gone=not (ends_with_event or on_trust))
 
-    async def _await(self, reply: "asyncio.Future[Reply]", call: Call) -> None:
+    async def _await(
+        self, reply: "asyncio.Future[Reply]", keys: ReservationKeys, record: Record, *, void_if_gone: bool
+    ) -> None:
         try:
-            _count_waived(await reply)
+            answer = await reply
+            if void_if_gone and answer == 0:
+                answer = await self._pipeline.call(script_calls.settle_event(keys, record.event))
         except RedisAway:
-            await self._spool.put(call.script, call.keys, call.arguments)
+            await self._spool.put(record)
         except RedisReplyError as error:
             # Out of memory, a read-only replica: the ending waits in the spool until somebody has mended it.
-            log.warning("redis refused an ending", extra={"script": call.script, "error": str(error)})
-            await self._spool.put(call.script, call.keys, call.arguments)
+            log.warning("redis refused an ending", extra={"kind": record.kind, "error": str(error)})
+            await self._spool.put(record)
         except asyncio.CancelledError:
             # The command is out, its answer unknown. Put down without waiting: the spool writes it in any case.
-            self._spool.put(call.script, call.keys, call.arguments)
+            self._spool.put(record)
             raise
+        else:
+            self._spool.ended(keys.event_id)
+            self._recent.add(record)
+            _count_waived(answer)
 
 
 def _count(event: UsageEvent) -> None:

@@ -2,33 +2,49 @@
 Endings that Redis could not take, on the local disk until it can.
 
 `put` is synchronous; the record is fsynced by the task that runs `run`, and the returned future ends when it is on the
-disk. Records of a moment share one fsync. While Redis is away, every request that is sent to an upstream puts down an
-intent first, so that even a process that dies before Redis is back leaves a record of what it owes. `replay` sends the
-records to Redis in order and removes the files whose records were all taken; a process adopts the files of dead ones.
+disk. Records of a moment share one fsync. Every request that was admitted on trust puts down an intent first, and so
+does every open one when Redis is lost: even a process that dies before Redis is back leaves a record of what it owes.
 
-When the disk refuses, endings stay in memory and are tried again, intents are refused so that their requests are not
-sent, and `healthy` turns False so that no new request is admitted on trust.
+`replay` sends what waits in the files of this process and of dead ones (`spool_backlog`).
+
+When the disk refuses, endings stay in memory, from where they are sent as soon as Redis is there; intents are refused
+so that their requests are not sent, and `healthy` turns False so that no new request is admitted on trust.
 """
 
 import asyncio
+import errno
 import logging
 from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
-from core.lua_scripts import Argument, Call
+from core.usage_event import UsageEvent
 from gateway import metrics
-from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
-from gateway.spool_file import Record, SpoolFile, adopt_files, create_file
+from gateway.recent_endings import RecentEndings
+from gateway.redis_pipeline import RedisAway, RedisPipeline
+from gateway.spool_backlog import Backlog
+from gateway.spool_file import SpoolFile, count_rejected, create_file, try_directory
+from gateway.spool_record import Kind, Record
+from gateway.spool_replay import Replay
 
-__all__ = ["Spool", "SpoolFailed"]
+__all__ = ["Spool", "SpoolFailed", "SpoolUnusable"]
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 100_000
 RETRY_SECONDS = 1.0
-REPLAY_BATCH = 500
+FLUSH_BATCH, SEND_BATCH = 2000, 500
 CARRY_SECONDS = 30.0
 """Between two looks at intents alone: they only have to leave the disk some time after their requests have ended."""
+TRY_SECONDS = 30.0
+"""Between two tries of a disk that has nothing to do: an outage of Redis is too late to find out."""
+
+DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE})
+
+
+class SpoolUnusable(Exception):
+    """The directory can't be what the setting says: no process with this setting could ever write there."""
 
 
 class SpoolFailed(Exception):
@@ -36,49 +52,70 @@ class SpoolFailed(Exception):
 
 
 class Spool:
-    """`run` owns the writing and the replaying. `directory` is made when it is needed."""
+    """`run` owns the writing and the replaying."""
 
-    def __init__(self, directory: Path, pipeline: RedisPipeline) -> None:
+    def __init__(self, directory: Path, pipeline: RedisPipeline, recent: RecentEndings, *, shard_count: int) -> None:
         self._directory = directory
         self._pipeline = pipeline
-        self._waiting: deque[tuple[Record, asyncio.Future[None]]] = deque()
+        self._recent = recent
+        self._replay = Replay(pipeline, shard_count=shard_count)
+        self._backlog = Backlog(directory, pipeline, self._replay)
+        self._waiting: deque[tuple[Record, asyncio.Future[None] | None]] = deque()
         self._intended: set[str] = set()
         self._work = asyncio.Event()
         self._writing = asyncio.Lock()
         self._replaying = asyncio.Lock()
         self._current: SpoolFile | None = None
-        self._full: list[SpoolFile] = []
-        """Files of ours that wait to be replayed. Held, so that no other process adopts them."""
-        self._records = 0
-        self._carried = 0
-        """Of the records, the intents of requests that outlived an earlier replay."""
-        self._look_again_at = 0.0
+        self._look_again_at = self._try_again_at = 0.0
         self.healthy = True
 
     @property
     def empty(self) -> bool:
-        return not self._waiting and self._records == 0
+        """No ending waits for Redis."""
+        return not self._waiting and not any(file.endings or not file.ours for file in self._files())
 
-    def put(self, script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]) -> "asyncio.Future[None]":
+    def put(self, record: Record) -> "asyncio.Future[None]":
         """Take an ending that Redis has to get. The future ends when it is on the disk, or stays in memory because the
         disk refuses."""
-        return self._put(Record(script, keys, arguments))
+        return self._put(record)
 
-    def put_intent(self, script: str, keys: tuple[str, ...], arguments: tuple[Argument, ...]) -> "asyncio.Future[None]":
+    def put_intent(self, event: UsageEvent) -> "asyncio.Future[None]":
         """Take the ending of a request that goes on, for the case that this process dies. `ended` takes it back.
 
         The future raises SpoolFailed when the disk refuses.
         """
-        record = Record(script, keys, arguments, intent=True)
+        record = Record(Kind.SETTLEMENT, event, intent=True)
         self._intended.add(record.event_id)
         return self._put(record)
 
+    def put_all(self, records: Iterable[Record]) -> None:
+        """Take endings that nobody waits for."""
+        room = MAX_WAITING - len(self._waiting)
+        taken = [(record, None) for record in islice(records, room)]
+        self._waiting.extend(taken)
+        metrics.SPOOLED.inc(len(taken))
+        self._work.set()
+
+    def intended(self, event_id: str) -> bool:
+        """An intent of this request is or may be on the disk."""
+        return event_id in self._intended
+
     def ended(self, event_id: str) -> None:
-        """The request has ended by itself; its intent, if there was one, is void."""
+        """Redis has the ending of this request; its intent, if there was one, is void."""
         self._intended.discard(event_id)
 
+    async def open(self) -> None:
+        """Try the directory. Raises SpoolUnusable. A disk that is full or broken is no mistake of the setting: the
+        gateway serves without it, as it would if that happened later."""
+        try:
+            await asyncio.to_thread(try_directory, self._directory)
+        except OSError as error:
+            if error.errno not in DISK_TROUBLE:
+                raise SpoolUnusable(f"{error.strerror}: {self._directory}") from error
+            self._disk_failed(error)
+
     async def run(self) -> None:
-        """Write what comes in and replay it whenever Redis is there. Until cancelled; `flush` first."""
+        """Write what comes in and replay it whenever Redis is there. Until cancelled; `finish` then."""
         while True:
             try:
                 async with asyncio.timeout(RETRY_SECONDS):
@@ -87,116 +124,157 @@ class Spool:
                 pass  # Nothing new; there may be something to replay.
             self._work.clear()
             await self.flush()
+            await self._try_disk()
             if self._pipeline.connected:
                 await self.replay()
+
+    async def finish(self, *, seconds: float) -> None:
+        """The last endings: to Redis if it is there, to the disk in any case."""
+        await self.flush()
+        try:
+            async with asyncio.timeout(seconds):
+                if self._pipeline.connected:
+                    await self.replay()
+                    await self._backlog.forget_sent(at_once=True)
+        except (TimeoutError, OSError) as error:
+            log.warning("the spool is left for the next process", extra={"error": repr(error)})
 
     async def flush(self) -> None:
         """Bring everything that waits to the disk. On failure the endings stay in memory for the next call."""
         async with self._writing:  # The end of the process flushes too: two at once would drop each other's records.
-            batch = list(self._waiting)
-            if not batch:
-                return
-            try:
-                await asyncio.to_thread(self._write, b"".join(record.encode() for record, _ in batch))
-            except OSError as error:
-                self._refused(error)
-                return
-            self.healthy = True
-            self._count(self._records + len(batch))
-            for _, future in batch:
-                self._waiting.popleft()
-                if not future.done():
-                    future.set_result(None)
+            while batch := list(islice(self._waiting, FLUSH_BATCH)):
+                try:
+                    await asyncio.to_thread(self._write, [record for record, _ in batch])
+                except OSError as error:
+                    self._refused(error)
+                    break
+                self.healthy = True
+                self._take_off(batch)
+        self._count()
 
     async def replay(self) -> None:
-        """Send every record to Redis, oldest first, and remove the files whose records were all taken."""
-        if self._records > self._carried or self._loop_time() >= self._look_again_at:
-            self._rotate()
-            self._carried = 0
+        """Send everything to Redis, oldest first, and remove the files some seconds after their records were taken."""
         async with self._replaying:
             try:
-                await self._replay_files()
-            except (RedisAway, RedisReplyError, OSError) as error:
+                if not self.healthy:
+                    await self._send_waiting()
+                await self._backlog.forget_sent()
+                await self._send_files()
+            except (RedisAway, OSError) as error:
                 log.warning("spool replay interrupted", extra={"error": repr(error)})
-                return
-            self._count(self._carried)
+        self._count()
+
+    def _put(self, record: Record) -> "asyncio.Future[None]":
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if len(self._waiting) < MAX_WAITING:
+            metrics.SPOOLED.inc()
+            self._waiting.append((record, future))
+            self._work.set()
+        elif record.intent:
+            self._fail(future, "too many records wait for the disk")
+        else:
+            # The last resort of a full disk: whoever reads the log can still put it on the stream.
+            log.critical("an ending could not be kept", extra={"record": record.encode().decode()})
+            future.set_result(None)
+        return future
 
     def _refused(self, error: OSError) -> None:
-        self.healthy = False
-        metrics.SPOOL_FAILURES.inc()
-        self._rotate()  # It may hold half a record; the next try begins a new file.
+        self._disk_failed(error)
         for _ in range(len(self._waiting)):
             record, future = self._waiting.popleft()
             if not record.intent:
                 self._waiting.append((record, future))
-            if future.done():
+            if future is None or future.done():
                 continue
             if record.intent:
-                future.set_exception(SpoolFailed(str(error)))
-                future.exception()  # Nobody waits for the intent of a request that is under way.
+                self._fail(future, str(error))
             else:
                 future.set_result(None)
+
+    def _disk_failed(self, error: OSError) -> None:
+        self.healthy = False
+        metrics.SPOOL_FAILURES.inc()
         log.warning("the spool can't be written", extra={"error": repr(error), "waiting": len(self._waiting)})
 
-    def _put(self, record: Record) -> "asyncio.Future[None]":
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        metrics.SPOOLED.inc()
-        if len(self._waiting) >= MAX_WAITING:
-            # The last resort of a full disk: whoever reads the log can still put it on the stream.
-            log.critical("an ending could not be kept", extra={"record": record.encode().decode()})
-            future.set_result(None)
-            return future
-        self._waiting.append((record, future))
-        self._work.set()
-        return future
+    @staticmethod
+    def _fail(future: "asyncio.Future[None]", reason: str) -> None:
+        future.set_exception(SpoolFailed(reason))
+        future.exception()  # Nobody waits for the intent of a request that is under way.
 
-    async def _replay_files(self) -> None:
-        for file in list(self._full):
-            await self._replay(file, ours=True)
-            self._full.remove(file)
-        for file in await asyncio.to_thread(adopt_files, self._directory):
-            await self._replay(file, ours=False)
+    def _take_off(self, batch: Iterable[tuple[Record, "asyncio.Future[None] | None"]]) -> None:
+        for record, future in batch:
+            self._waiting.popleft()
+            if not record.intent:
+                self._intended.discard(record.event_id)
+            if future is not None and not future.done():
+                future.set_result(None)
 
-    async def _replay(self, file: SpoolFile, *, ours: bool) -> None:
+    async def _try_disk(self) -> None:
+        """A disk that has nothing to do is asked now and then; one that refused, until it takes something."""
+        now = asyncio.get_running_loop().time()
+        if self._waiting or (self.healthy and now < self._try_again_at):
+            return
+        self._try_again_at = now + TRY_SECONDS
         try:
-            records = await asyncio.to_thread(file.read)
-            under_way = [record for record in records if record.intent and record.event_id in self._intended]
-            if ours and under_way:  # They go on: their intents move to the next file, before this one is removed.
-                await asyncio.to_thread(self._write, b"".join(record.encode() for record in under_way))
-                self._carried += len(under_way)
-                self._look_again_at = self._loop_time() + CARRY_SECONDS
-            await self._send([record for record in records if not (ours and record.intent)])
-        except (RedisAway, RedisReplyError, OSError):
-            if not ours:
-                file.close()
+            await asyncio.to_thread(try_directory, self._directory)
+            metrics.SPOOL_REJECTED_FILES.set(await asyncio.to_thread(count_rejected, self._directory))
+        except OSError as error:
+            self._disk_failed(error)
+        else:
+            self.healthy = True
+
+    async def _send_waiting(self) -> None:
+        """What the disk refuses goes straight from memory. What Redis refuses for ever waits here for the disk."""
+        async with self._writing:
+            for _ in range(0, len(self._waiting), SEND_BATCH):
+                batch = list(islice(self._waiting, SEND_BATCH))
+                endings = [item for item in batch if not item[0].intent]
+                refusals = await self._replay.send([record for record, _ in endings])
+                self._take_off(endings)
+                for item, refusal in zip(endings, refusals, strict=True):
+                    if refusal:
+                        self._waiting.append(item)
+                    else:
+                        self._recent.add(item[0])
+
+    async def _send_files(self) -> None:
+        if any(file.ours for file in self._backlog.files):  # First: or each second of an outage would make a file.
+            await self._backlog.send(self.intended, self._carry)
+        async with self._writing:
+            self._rotate_if_due()
+        await self._backlog.send(self.intended, self._carry)
+
+    async def _carry(self, records: list[Record]) -> None:
+        async with self._writing:
+            await asyncio.to_thread(self._write, records)
+        self._look_again_at = asyncio.get_running_loop().time() + CARRY_SECONDS
+
+    def _write(self, records: list[Record]) -> None:
+        """In a thread, under the lock: encoding ten thousand would delay every stream."""
+        lines = b"".join(record.encode() for record in records)
+        try:
+            if self._current is None:
+                self._current = create_file(self._directory)
+            self._current.append(lines)
+        except OSError:
+            self._rotate()  # It may hold half a record; the next try begins a new file.
             raise
-        await asyncio.to_thread(file.remove)
-        log.info("spool file replayed", extra={"file": file.path.name, "records": len(records)})
+        self._current.records += len(records)
+        self._current.endings += sum(not record.intent for record in records)
 
-    async def _send(self, records: list[Record]) -> None:
-        for start in range(0, len(records), REPLAY_BATCH):
-            calls = [
-                self._pipeline.call(Call(record.script, record.keys, record.arguments))
-                for record in records[start : start + REPLAY_BATCH]
-            ]
-            for result in await asyncio.gather(*calls, return_exceptions=True):
-                if isinstance(result, BaseException):
-                    raise result
-
-    def _write(self, lines: bytes) -> None:
-        if self._current is None:
-            self._current = create_file(self._directory)
-        self._current.append(lines)
+    def _rotate_if_due(self) -> None:
+        if self._current is not None and (
+            self._current.endings or asyncio.get_running_loop().time() >= self._look_again_at
+        ):
+            self._rotate()
 
     def _rotate(self) -> None:
         if self._current is not None:
-            self._full.append(self._current)
+            self._backlog.add(self._current)
             self._current = None
 
-    @staticmethod
-    def _loop_time() -> float:
-        return asyncio.get_running_loop().time()
+    def _count(self) -> None:
+        metrics.SPOOL_RECORDS.set(len(self._waiting) + sum(file.records for file in self._files()))
 
-    def _count(self, records: int) -> None:
-        self._records = records
-        metrics.SPOOL_RECORDS.set(records)
+    def _files(self) -> list[SpoolFile]:
+        return [*self._backlog.files, *([self._current] if self._current else [])]

@@ -1,54 +1,38 @@
 """
-The files of the spool: one record a line, each with a checksum, under the lock of the process that writes them.
+The files of the spool: lines of `spool_record`, appended and synced under the lock of the process that writes them.
 
-A record is a call that Redis has to get. An *intent* is the ending of a request that is still under way, should nobody
-be left to end it; a later record of the same event takes its place.
+A file's name begins with the time of its making, so that files sort as they were written. What can't be replayed moves
+to `rejected/`, line for line, with a reason beside it: moved back, it is tried again.
 """
 
+import contextlib
 import fcntl
-import logging
 import os
-import zlib
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
 import orjson
 
-from core.lua_scripts import Argument
-
-__all__ = ["Record", "SpoolFile", "adopt_files", "create_file"]
-
-log = logging.getLogger(__name__)
+__all__ = ["SpoolFile", "adopt_files", "count_rejected", "create_file", "reject", "try_directory"]
 
 SUFFIX = ".spool"
+REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """`arguments[0]` is the event's id."""
-
-    script: str
-    keys: tuple[str, ...]
-    arguments: tuple[Argument, ...]
-    intent: bool = False
-
-    @property
-    def event_id(self) -> str:
-        return str(self.arguments[0])
-
-    def encode(self) -> bytes:
-        texts = [argument.decode() if isinstance(argument, bytes) else argument for argument in self.arguments]
-        line = orjson.dumps([self.script, self.keys, texts, self.intent])
-        return b"%08x %b\n" % (zlib.crc32(line), line)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class SpoolFile:
     """An open file whose lock we hold."""
 
     path: Path
     handle: FileIO
+    ours: bool = True
+    """False for one whose process is dead."""
+    records: int = 0
+    endings: int = 0
+    """Of the records, those that are no intents. Both are counted by the process that writes them."""
 
     def append(self, lines: bytes) -> None:
         """Returns when they are on the disk. Raises OSError; half a line may have been written then."""
@@ -57,19 +41,18 @@ class SpoolFile:
             rest = rest[self.handle.write(rest) :]
         os.fdatasync(self.handle.fileno())
 
-    def read(self) -> list[Record]:
-        """The newest record of each event, in order. Damaged lines (power loss) are skipped, loudly."""
-        newest: dict[str, Record] = {}
-        for number, line in enumerate(self.path.read_bytes().splitlines(), 1):
-            checksum, _, text = line.partition(b" ")
-            if checksum != b"%08x" % zlib.crc32(text):
-                log.error("a spool record is damaged", extra={"file": self.path.name, "line": number})
-                continue
-            script, keys, arguments, intent = orjson.loads(text)
-            record = Record(script, tuple(keys), tuple(arguments), intent)
-            newest.pop(record.event_id, None)
-            newest[record.event_id] = record
-        return list(newest.values())
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Each with its place in the file. Raises OSError."""
+        place = 0
+        with self.path.open("rb") as reader:
+            for line in reader:
+                yield place, line
+                place += len(line)
+
+    def read(self, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The lines at these places, of these lengths. Raises OSError."""
+        with self.path.open("rb") as reader:
+            return [os.pread(reader.fileno(), length, place) for place, length in places]
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -83,39 +66,92 @@ class SpoolFile:
 def create_file(directory: Path) -> SpoolFile:
     """Raises OSError."""
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{os.getpid()}-{os.urandom(6).hex()}{SUFFIX}"
+    path = directory / _new_name()
     handle = path.open("xb", buffering=0)  # What the disk refused must not be tried again by a later close.
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)  # Without it a power loss may forget the file's name.
-    finally:
-        os.close(descriptor)
+    _sync_directory(directory)
     return SpoolFile(path, handle)
 
 
-def adopt_files(directory: Path) -> list[SpoolFile]:
-    """The files that no living process holds, oldest first, now held by us."""
+def adopt_files(directory: Path) -> tuple[list[SpoolFile], dict[str, str]]:
+    """The files that no living process holds, oldest first, now held by us; and those that can't be opened, with the
+    reason."""
     adopted: list[SpoolFile] = []
+    refused: dict[str, str] = {}
     for path in sorted(directory.glob("*" + SUFFIX), key=_age):
         try:
             handle = path.open("rb", buffering=0)
         except FileNotFoundError:
             continue  # Another process has adopted and replayed it meanwhile.
+        except OSError as error:
+            refused[path.name] = str(error.strerror)
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.close()  # Its process is alive.
             continue
         if path.exists():
-            adopted.append(SpoolFile(path, handle))
+            adopted.append(SpoolFile(path, handle, ours=False))
         else:
             handle.close()
-    return adopted
+    return adopted, refused
 
 
-def _age(path: Path) -> float:
+def reject(directory: Path, lines: Sequence[tuple[bytes, str]]) -> Path:
+    """Put lines aside, each with the reason. On the disk when this returns. Raises OSError."""
+    aside = directory / REJECTED
+    aside.mkdir(parents=True, exist_ok=True)
+    path = aside / _new_name()
+    reasons = [orjson.dumps({"line": number, "reason": reason}) for number, (_, reason) in enumerate(lines, 1)]
+    _write_synced(path.with_suffix(".reasons"), b"\n".join(reasons) + b"\n")
+    _write_synced(path, b"".join(line if line.endswith(b"\n") else line + b"\n" for line, _ in lines))
+    _sync_directory(aside)
+    return path
+
+
+def count_rejected(directory: Path) -> int:
+    """Files of records put aside, by whichever process. Raises OSError."""
+    return sum(1 for _ in (directory / REJECTED).glob("*" + SUFFIX))
+
+
+def try_directory(directory: Path) -> None:
+    """Do once what an outage of Redis will need. Raises OSError when the disk refuses."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f".try-{_new_name()}"
     try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
+        _write_synced(path, b"written and removed\n")
+        _sync_directory(directory)
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)  # Without it a power loss may forget the name of a new file.
+    finally:
+        os.close(descriptor)
+
+
+def _new_name() -> str:
+    return f"{time.time_ns():020}-{os.getpid()}-{os.urandom(6).hex()}{SUFFIX}"
+
+
+def _age(path: Path) -> tuple[int, str]:
+    """Names of the first form began with the process's number: those files go by their last change."""
+    made, _, _ = path.name.partition("-")
+    if len(made) == 20 and made.isdigit():
+        return int(made), path.name
+    try:
+        return path.stat().st_mtime_ns, path.name
+    except OSError:
+        return 0, path.name

@@ -80,7 +80,7 @@ def _drain(gateway: Gateway) -> None:
 
 def _admin_server(settings: GatewaySettings, gateway: Gateway, *, multiprocess: bool) -> uvicorn.Server:
     config = uvicorn.Config(
-        operations(gateway.front, gateway.pipeline, gateway.pool, multiprocess=multiprocess),
+        operations(gateway.front, gateway.pipeline, gateway.pool, gateway.spool, multiprocess=multiprocess),
         ws="none",
         lifespan="off",
         access_log=False,

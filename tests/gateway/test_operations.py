@@ -121,7 +121,7 @@ def test_readiness_names_its_checks(gateway: RunningGateway) -> None:
     assert ready == {
         "status": 200,
         "ready": True,
-        "checks": {"redis": "ok", "postgres": "ok", "draining": False},
+        "checks": {"redis": "ok", "postgres": "ok", "spool": "ok", "draining": False},
         "open_requests": 0,
     }
     assert gateway.healthy()

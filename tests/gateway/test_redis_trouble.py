@@ -1,6 +1,7 @@
 """Redis or Postgres away, frozen, emptied or full: everybody has an answer in time, every event is there in the end."""
 
 import asyncio
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -70,6 +71,13 @@ async def wait_distinct(installation: Installation, customer: Customer, count: i
 def spooled(installation: Installation) -> int:
     """Records on the disk."""
     return sum(path.read_bytes().count(b"\n") for path in installation.spool_directory.glob("*.spool"))
+
+
+def break_the_spool(installation: Installation) -> None:
+    """Its directory can't be written any more, whoever tries."""
+    if installation.spool_directory.exists():
+        shutil.rmtree(installation.spool_directory)
+    installation.spool_directory.write_text("a file where the directory should be")
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
@@ -262,7 +270,7 @@ async def test_the_spool_of_a_killed_gateway_is_adopted_by_the_next(
     valkey_server.kill()
     await until(lambda: first.ready()["status"] == 503, "red readiness")
     assert await ask_all([first], customer, 5) == {200: 5}
-    await until(lambda: spooled(installation) == 10, "5 intents and 5 endings on the disk")
+    await until(lambda: spooled(installation) == 11, "5 intents and 5 endings, and the one before, on the disk")
     first.kill()
 
     second = installation.start_gateway(redis=False)
@@ -302,10 +310,10 @@ async def test_without_redis_and_without_a_spool_nothing_is_served(
     installation: Installation, valkey_server: ValkeyServer
 ) -> None:
     """F8: never an answer without a durable event."""
-    installation.spool_directory.write_text("a file where the directory should be")
     customer = installation.customer()
     gateway = installation.start_gateway(HASTY)
     await ask(gateway, customer)
+    break_the_spool(installation)
     valkey_server.kill()
     await until(lambda: gateway.ready()["status"] == 503, "red readiness")
 

@@ -1,30 +1,37 @@
-"""The spool on a real disk in front of a real Valkey: full disks, damaged files, files of the dead, two writers."""
+"""The spool on a real disk in front of a real Valkey: full disks, damaged files, files of the dead, two writers, and
+records that nobody can read or take."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
+import orjson
 import pytest
 
-from core.lua_scripts import LuaScript
+from core.lua_scripts import load_script
+from core.principal import AccountId
+from core.redis_keys import ShardKeys
 from core.settings import Secret
+from core.usage_event import Outcome
 from deploy.local.valkey import ValkeyServer
+from gateway import spool_backlog
+from gateway.recent_endings import RecentEndings
 from gateway.redis_pipeline import RedisPipeline
-from gateway.spool import Spool, SpoolFailed
-from gateway.spool_file import Record, adopt_files, create_file
+from gateway.spool import Spool, SpoolFailed, SpoolUnusable
+from gateway.spool_file import adopt_files, create_file
+from gateway.spool_record import Record
+from tests.gateway.endings import ACCOUNT, SHARDS, endings, event, events, intent, keys_of, release, settlement
 from tests.services import valkey
 
-APPEND = LuaScript("settle", "return redis.call('RPUSH', KEYS[1], ARGV[1])")
-"""Stands for any ending: what Redis got, in order."""
-PUT_ON_LIST = ("settle", ("endings",))
+SCRIPTS = [load_script(name) for name in ("admit", "settle", "release")]
 
 
 @asynccontextmanager
 async def pipeline(url: str) -> AsyncIterator[RedisPipeline]:
-    redis = RedisPipeline(Secret(url), [APPEND], reply_seconds=2.0)
+    redis = RedisPipeline(Secret(url), SCRIPTS, reply_seconds=2.0)
     task = asyncio.create_task(redis.run())
     try:
         yield redis
@@ -36,20 +43,38 @@ async def pipeline(url: str) -> AsyncIterator[RedisPipeline]:
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[RedisPipeline]:
     async with pipeline(url) as redis:
-        async with asyncio.timeout(5):
-            while not redis.connected:  # noqa: ASYNC110  The connection is made by another task.
-                await asyncio.sleep(0.005)
+        await until(lambda: redis.connected)
         yield redis
 
 
-async def endings(url: str) -> list[str]:
-    async with valkey(url) as client:
-        entries: list[Any] = await client.lrange("endings", 0, -1)
-    return [entry.decode() for entry in entries]
+@asynccontextmanager
+async def running(spool: Spool) -> AsyncIterator[None]:
+    task = asyncio.create_task(spool.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        let_go(spool)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  What is waited for is another task's doing.
+            await asyncio.sleep(0.005)
+
+
+def spool_in(directory: Path, redis: RedisPipeline) -> Spool:
+    return Spool(directory, redis, RecentEndings(redis), shard_count=SHARDS)
+
+
+async def replay_all(directory: Path, redis: RedisPipeline) -> None:
+    """As a process does that starts and ends."""
+    await spool_in(directory, redis).finish(seconds=10)
 
 
 def files_in(directory: Path) -> list[Path]:
-    return list(directory.iterdir())
+    return sorted(path for path in directory.iterdir() if path.is_file())
 
 
 def fill_up(spool: Spool) -> None:
@@ -60,18 +85,33 @@ def fill_up(spool: Spool) -> None:
     os.close(full)
 
 
-def write(directory: Path, *event_ids: str) -> Path:
+def let_go(spool: Spool) -> None:
+    """Of its files, as the end of its process does."""
+    for file in [*spool._files(), *(file for sent in spool._backlog._sent for file in sent.files)]:
+        file.close()
+
+
+def write(directory: Path, *records: Record) -> Path:
     """A file as a process that has died leaves it."""
     file = create_file(directory)
-    file.append(b"".join(Record(*PUT_ON_LIST, (event_id,)).encode() for event_id in event_ids))
+    file.append(b"".join(record.encode() for record in records))
     file.close()
     return file.path
 
 
+def line_of(stored: object) -> bytes:
+    """Any content under a checksum that fits."""
+    return line_of_text(orjson.dumps(stored))
+
+
+def line_of_text(text: bytes) -> bytes:
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
 async def test_endings_are_on_the_disk_when_their_futures_end(tmp_path: Path, redis_url: str) -> None:
     async with connected(redis_url) as redis:
-        spool = Spool(tmp_path, redis)
-        futures = [spool.put(*PUT_ON_LIST, (f"event-{number}",)) for number in range(100)]
+        spool = spool_in(tmp_path, redis)
+        futures = [spool.put(settlement(f"event-{number}")) for number in range(100)]
 
         await spool.flush()
 
@@ -79,47 +119,63 @@ async def test_endings_are_on_the_disk_when_their_futures_end(tmp_path: Path, re
         assert all(future.done() for future in futures)
         assert file.read_bytes().count(b"\n") == 100
         assert not spool.empty
-        await spool.replay()  # Closes the file.
+        await spool.finish(seconds=5)
 
 
 async def test_endings_are_replayed_in_order_and_their_file_goes(tmp_path: Path, redis_url: str) -> None:
     async with connected(redis_url) as redis:
-        spool = Spool(tmp_path, redis)
+        spool = spool_in(tmp_path, redis)
         for number in range(1200):
-            spool.put(*PUT_ON_LIST, (str(number),))
-        await spool.flush()
+            spool.put(settlement(str(number)))
 
-        await spool.replay()
+        await spool.finish(seconds=10)
 
+        assert spool.empty
     assert await endings(redis_url) == [str(number) for number in range(1200)]
     assert files_in(tmp_path) == []
-    assert spool.empty
 
 
 async def test_two_flushes_at_once_write_everything_once(tmp_path: Path, redis_url: str) -> None:
     """The process flushes at its end, while its writer may be in the middle of the same."""
     async with connected(redis_url) as redis:
-        spool = Spool(tmp_path, redis)
-        first = [spool.put(*PUT_ON_LIST, (str(number),)) for number in range(50)]
+        spool = spool_in(tmp_path, redis)
+        first = [spool.put(settlement(str(number))) for number in range(50)]
         flushes = [asyncio.create_task(spool.flush()) for _ in range(3)]
         await asyncio.sleep(0)
-        second = [spool.put(*PUT_ON_LIST, (str(number),)) for number in range(50, 100)]
+        second = [spool.put(settlement(str(number))) for number in range(50, 100)]
 
         await asyncio.gather(*flushes)
         await spool.flush()
         await asyncio.gather(*first, *second)
         await asyncio.gather(spool.replay(), spool.replay())
+        await spool.finish(seconds=5)
 
     assert await endings(redis_url) == [str(number) for number in range(100)]
 
 
+async def test_many_records_are_encoded_and_written_beside_the_loop(tmp_path: Path, redis_url: str) -> None:
+    """B19: while ten thousand records go to the disk, the loop keeps turning."""
+    async with connected(redis_url) as redis:
+        spool = spool_in(tmp_path, redis)
+        spool.put_all([settlement(str(number)) for number in range(10_000)])
+        flushing = asyncio.create_task(spool.flush())
+        turns = 0
+        while not flushing.done():
+            turns += 1
+            await asyncio.sleep(0.001)
+
+        assert turns > 10
+        assert files_in(tmp_path)[0].read_bytes().count(b"\n") == 10_000
+        await spool.finish(seconds=20)
+
+
 async def test_files_of_the_dead_are_adopted_and_those_of_the_living_are_not(tmp_path: Path, redis_url: str) -> None:
-    write(tmp_path, "dead-1", "dead-2")
+    write(tmp_path, settlement("dead-1"), settlement("dead-2"))
     living = create_file(tmp_path)
-    living.append(Record(*PUT_ON_LIST, ("living",)).encode())
+    living.append(settlement("living").encode())
 
     async with connected(redis_url) as redis:
-        await Spool(tmp_path, redis).replay()
+        await replay_all(tmp_path, redis)
 
     assert await endings(redis_url) == ["dead-1", "dead-2"]
     assert files_in(tmp_path) == [living.path]
@@ -127,9 +183,9 @@ async def test_files_of_the_dead_are_adopted_and_those_of_the_living_are_not(tmp
 
 
 async def test_a_file_is_adopted_by_one_of_several(tmp_path: Path) -> None:
-    write(tmp_path, "one")
+    write(tmp_path, settlement("one"))
 
-    first, second = adopt_files(tmp_path), adopt_files(tmp_path)
+    (first, _), (second, _) = adopt_files(tmp_path), adopt_files(tmp_path)
 
     assert (len(first), len(second)) == (1, 0)
     first[0].remove()
@@ -139,7 +195,7 @@ async def test_a_file_is_adopted_by_one_of_several(tmp_path: Path) -> None:
     ("damage", "left"),
     [
         (lambda text: text[:-9], ["a", "b"]),  # Power loss in the middle of the last record.
-        (lambda text: text.replace(b'"b"', b'"x"'), ["a", "c"]),
+        (lambda text: text.replace(b'id\\":\\"b', b'id\\":\\"x'), ["a", "c"]),
         (lambda text: b"\x00" * 40 + b"\n" + text, ["a", "b", "c"]),
         (lambda text: b"", []),
         (lambda text: text + b"\n\n", ["a", "b", "c"]),
@@ -148,13 +204,203 @@ async def test_a_file_is_adopted_by_one_of_several(tmp_path: Path) -> None:
     ids=["half a record", "a changed letter", "zeros", "empty", "blank lines", "noise"],
 )
 async def test_a_damaged_record_costs_no_other(tmp_path: Path, redis_url: str, damage: object, left: list[str]) -> None:
-    path = write(tmp_path, "a", "b", "c")
+    path = write(tmp_path, settlement("a"), settlement("b"), settlement("c"))
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
 
     async with connected(redis_url) as redis:
-        await Spool(tmp_path, redis).replay()
+        await replay_all(tmp_path, redis)
 
     assert await endings(redis_url) == left
+    assert files_in(tmp_path) == []
+
+
+UNKNOWN = {
+    "another version": {"v": 2, "kind": "settlement", "intent": False, "event": "{}"},
+    "another kind": {"v": 1, "kind": "merger", "intent": False, "event": event("x").encode().decode()},
+    "no event": {"v": 1, "kind": "settlement", "intent": False, "event": "{}"},
+    "an event of tomorrow": {"v": 1, "kind": "settlement", "intent": False, "event": '{"v":99}'},
+    "a script of yesterday": ["sell", ["a", "b"], ["id"], False],
+    "a call cut short": ["settle", [], [], False],
+    "a number": 7,
+    "nothing": None,
+    "an empty list": [],
+    "a list of lists": [[], [], [], []],
+}
+
+
+@pytest.mark.parametrize("stored", UNKNOWN.values(), ids=UNKNOWN)
+async def test_a_record_that_nobody_can_read_is_put_aside_and_the_rest_goes_on(
+    tmp_path: Path, redis_url: str, stored: object
+) -> None:
+    """B3: it used to end the process, and the next one, for ever."""
+    file = create_file(tmp_path)
+    file.append(settlement("before").encode() + line_of(stored) + settlement("after").encode())
+    file.close()
+    write(tmp_path, settlement("another file"))
+
+    async with connected(redis_url) as redis:
+        await replay_all(tmp_path, redis)
+
+    aside, reasons = aside_in(tmp_path)
+    assert await endings(redis_url) == ["before", "after", "another file"]
+    assert files_in(tmp_path) == []
+    assert aside == [line_of(stored)]
+    assert reasons[0]["reason"]
+
+
+async def test_text_that_is_no_json_is_put_aside(tmp_path: Path, redis_url: str) -> None:
+    """B3"""
+    file = create_file(tmp_path)
+    file.append(line_of_text(b"not { json") + settlement("after").encode())
+    file.close()
+
+    async with connected(redis_url) as redis:
+        await replay_all(tmp_path, redis)
+
+    assert await endings(redis_url) == ["after"]
+    assert aside_in(tmp_path)[0] == [line_of_text(b"not { json")]
+
+
+async def test_a_record_that_redis_refuses_for_good_is_put_aside_and_can_be_tried_again(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """B3: its account is a text where a hash should be. Mended and moved back, the record is taken."""
+    poisoned = AccountId(ACCOUNT + SHARDS)
+    scope = ShardKeys.of(poisoned, SHARDS).account(poisoned)
+    write(tmp_path, settlement("a"), settlement("poisoned", account=poisoned), settlement("b"))
+    async with connected(redis_url) as redis, valkey(redis_url) as client:
+        await client.set(scope, "no hash")
+        await replay_all(tmp_path, redis)
+        first = await endings(redis_url)
+        _, reasons = aside_in(tmp_path)
+
+        await client.delete(scope)
+        for path in (tmp_path / "rejected").glob("*.spool"):
+            path.rename(tmp_path / path.name)
+        await replay_all(tmp_path, redis)
+        pending = await client.hget(scope, f"pending:{event('x').period}")
+
+    assert first == ["a", "b"]
+    assert reasons[0]["reason"].startswith("WRONGTYPE")
+    assert pending == b"15"
+    assert files_in(tmp_path) == []
+
+
+async def test_records_put_aside_wait_for_a_disk_that_takes_them_and_nothing_is_sent_twice(
+    tmp_path: Path, redis_url: str
+) -> None:
+    (tmp_path / "rejected").write_text("a file where the directory should be")
+    path = write(tmp_path, settlement("a"))
+    with path.open("ab") as file:
+        file.write(line_of(UNKNOWN["another kind"]))
+
+    async with connected(redis_url) as redis:
+        spool = spool_in(tmp_path, redis)
+        for _ in range(3):
+            await spool.finish(seconds=5)
+        kept = path.exists()
+        (tmp_path / "rejected").unlink()
+        await spool.finish(seconds=5)
+
+    assert kept
+    assert await endings(redis_url) == ["a"]
+    assert aside_in(tmp_path)[0] == [line_of(UNKNOWN["another kind"])]
+
+
+def aside_in(directory: Path) -> tuple[list[bytes], list[dict[str, str]]]:
+    """The lines that were put aside, and the reasons beside them."""
+    [path] = (directory / "rejected").glob("*.spool")
+    reasons = [orjson.loads(line) for line in path.with_suffix(".reasons").read_bytes().splitlines()]
+    return path.read_bytes().splitlines(keepends=True), reasons
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [[intent("e")], [settlement("e")]],
+        [[settlement("e")], [intent("e")]],
+        [[intent("e"), settlement("e")]],
+        [[settlement("e"), intent("e")]],
+        [[intent("e")], [intent("e")], [settlement("e")], [intent("e")]],
+    ],
+    ids=["next file", "file before", "same file", "same file, before", "among several"],
+)
+async def test_an_ending_counts_for_more_than_intents_wherever_it_stands(
+    tmp_path: Path, redis_url: str, files: list[list[Record]]
+) -> None:
+    """B4: a disk that refused one file leaves the intents of a dead process in the first and its endings in the
+    next."""
+    for number, records in enumerate(files):
+        write(tmp_path, *records, settlement(f"other-{number}"))
+
+    async with connected(redis_url) as redis:
+        await replay_all(tmp_path, redis)
+
+    sent = {one.upstream_request_id: one.estimated for one in await events(redis_url)}
+    assert sent == {"e": "", **{f"other-{number}": "" for number in range(len(files))}}
+    assert len(await events(redis_url)) == len(sent)
+
+
+async def test_the_calls_that_the_first_form_of_the_spool_kept_are_still_understood(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """B3: files of the version before, with names of that version: endings, an intent, releases."""
+    (tmp_path / "4711-0123456789ab.spool").write_bytes(
+        line_of(first_form_settle("settled"))
+        + line_of(first_form_settle("lost", intent=True))
+        + line_of(first_form_settle("ended", intent=True))
+        + line_of(first_form_settle("ended"))
+        + line_of(first_form_release("given back"))
+        + line_of(first_form_release("gone"))
+    )
+    async with connected(redis_url) as redis:
+        await reserve(redis, "given back")
+        await replay_all(tmp_path, redis)
+
+    found = {one.event_id: (one.outcome, one.estimated, one.cost) for one in await events(redis_url)}
+    assert found == {
+        event("settled").event_id: (Outcome.COMPLETE, "", 15),
+        event("lost").event_id: (Outcome.COMPLETE, "gateway_lost", 15),
+        event("ended").event_id: (Outcome.COMPLETE, "", 15),
+        event("gone").event_id: (Outcome.RELEASED, "", 0),
+    }
+    void = next(one for one in await events(redis_url) if one.outcome is Outcome.RELEASED)
+    assert (void.day, void.period) == (event("gone").day, event("gone").period)
+    assert files_in(tmp_path) == []
+    async with valkey(redis_url) as client:
+        assert await client.exists(keys_of("given back").reservation) == 0
+
+
+def first_form_settle(name: str, *, intent: bool = False) -> object:
+    wire = event(name, estimated="gateway_lost" if intent else "")
+    keys = keys_of(name)
+    names = [keys.account, keys.key, keys.reservation, keys.leases, keys.stream]
+    arguments = [str(wire.event_id), str(wire.period), wire.cost, wire.usage.total, wire.encode().decode(), "0"]
+    return ["settle", names, arguments, intent]
+
+
+def first_form_release(name: str) -> object:
+    keys = keys_of(name)
+    return ["release", [keys.account, keys.key, keys.reservation, keys.leases], [keys.event_id, "0"], False]
+
+
+async def reserve(redis: RedisPipeline, name: str) -> None:
+    keys = keys_of(name)
+    await redis.command("HSET", keys.reservation, "cost", 1, "tokens", 1, "minute", 0)
+    await redis.command("ZADD", keys.leases, 1, keys.event_id)
+
+
+async def test_a_release_ends_its_reservation_or_takes_the_place_of_what_the_sweeper_recorded(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """P3 of the settlement: a reservation that has gone may have left an estimate, which a void event replaces."""
+    write(tmp_path, release("held"), release("gone"))
+    async with connected(redis_url) as redis:
+        await reserve(redis, "held")
+        await replay_all(tmp_path, redis)
+
+    [void] = await events(redis_url)
+    assert (void.event_id, void.outcome, void.cost, void.usage.total) == (event("gone").event_id, "released", 0, 0)
 
 
 async def test_when_the_disk_refuses_endings_wait_in_memory_and_intents_are_refused(
@@ -162,65 +408,129 @@ async def test_when_the_disk_refuses_endings_wait_in_memory_and_intents_are_refu
 ) -> None:
     directory = tmp_path / "spool"
     directory.write_text("a file where the directory should be")
-    async with connected(redis_url) as redis:
-        spool = Spool(directory, redis)
-        ending = spool.put(*PUT_ON_LIST, ("ending",))
-        intent = spool.put_intent(*PUT_ON_LIST, ("intent",))
+    async with pipeline("redis://127.0.0.1:1") as away:
+        spool = spool_in(directory, away)
+        ending = spool.put(settlement("ending"))
+        intended = spool.put_intent(event("intent"))
 
         await spool.flush()
 
         assert ending.done()
-        assert isinstance(intent.exception(), SpoolFailed)
+        assert isinstance(intended.exception(), SpoolFailed)
         assert not spool.healthy
 
         directory.unlink()
         await spool.flush()
-        await spool.replay()
 
         assert spool.healthy
+        assert not spool.empty
+        assert files_in(directory)[0].read_bytes() == settlement("ending").encode()
+        let_go(spool)
+
+
+@pytest.mark.parametrize("way", ["while it runs", "at its end"])
+async def test_while_the_disk_refuses_what_waits_is_sent_from_memory(tmp_path: Path, redis_url: str, way: str) -> None:
+    """S5c: Redis was away for a moment while the disk refused; the endings used to stay in memory for ever, and the end
+    of the process dropped them."""
+    directory = tmp_path / "spool"
+    directory.write_text("a file where the directory should be")
+    async with connected(redis_url) as redis:
+        spool = spool_in(directory, redis)
+        for number in range(700):
+            spool.put(settlement(str(number)))
+
+        if way == "while it runs":
+            async with running(spool):
+                await until(lambda: spool.empty)
+        else:
+            await spool.finish(seconds=5)
+
         assert spool.empty
-    assert await endings(redis_url) == ["ending"]
+        assert not spool.healthy
+    assert await endings(redis_url) == [str(number) for number in range(700)]
+
+
+async def test_a_disk_that_has_recovered_is_noticed_without_anything_to_write(tmp_path: Path, redis_url: str) -> None:
+    """S5c: otherwise the next outage would refuse everything on account of the last one."""
+    directory = tmp_path / "spool"
+    directory.write_text("a file where the directory should be")
+    async with connected(redis_url) as redis:
+        spool = spool_in(directory, redis)
+        spool.put(settlement("one"))
+        async with running(spool):
+            await until(lambda: spool.empty and not spool.healthy)
+            directory.unlink()
+            await until(lambda: spool.healthy)
+
+    assert await endings(redis_url) == ["one"]
+
+
+@pytest.mark.parametrize("trouble", ["a file", "no rights to make it", "below a file"])
+async def test_a_directory_that_can_never_be_written_is_refused_at_the_start(tmp_path: Path, trouble: str) -> None:
+    """S17: it used to be tried at the first outage of Redis, when it costs answers."""
+    (tmp_path / "file").write_text("")
+    directory = {
+        "a file": tmp_path / "file",
+        "no rights to make it": Path("/proc/poindexter"),
+        "below a file": tmp_path / "file" / "spool",
+    }[trouble]
+    async with pipeline("redis://127.0.0.1:1") as away:
+        with pytest.raises(SpoolUnusable) as refused:
+            await spool_in(directory, away).open()
+
+    assert "\n" not in str(refused.value)
+    assert str(directory) in str(refused.value)
+
+
+async def test_a_directory_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
+    """S17"""
+    async with pipeline("redis://127.0.0.1:1") as away:
+        spool = spool_in(tmp_path / "new", away)
+        await spool.open()
+
+    assert spool.healthy
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 async def test_a_disk_that_fills_up_keeps_nothing_half(tmp_path: Path, redis_url: str) -> None:
     """The first try fails in the middle of a record; it is written again, to another file, and sent once."""
     async with connected(redis_url) as redis:
-        spool = Spool(tmp_path, redis)
-        spool.put(*PUT_ON_LIST, ("first",))
+        spool = spool_in(tmp_path, redis)
+        spool.put(settlement("first"))
         await spool.flush()
         fill_up(spool)
-        spool.put(*PUT_ON_LIST, ("second",))
+        spool.put(settlement("second"))
 
         await spool.flush()
         refused = spool.healthy
         await spool.flush()
-        await spool.replay()
+        healthy = spool.healthy
+        await spool.finish(seconds=5)
 
     assert not refused
-    assert spool.healthy
+    assert healthy
     assert sorted(await endings(redis_url)) == ["first", "second"]
 
 
 async def test_an_intent_counts_only_while_nobody_ended_its_request(tmp_path: Path, redis_url: str) -> None:
     """A dead process's intent is sent; an ending takes the place of its intent; a living process keeps its own."""
     async with connected(redis_url) as redis:
-        spool = Spool(tmp_path, redis)
-        for event_id in ("ended", "under way"):
-            spool.put_intent(*PUT_ON_LIST, (event_id,))
-        spool.ended("ended")
-        spool.put(*PUT_ON_LIST, ("ended",))
-        await spool.flush()
-        await spool.replay()
+        spool = spool_in(tmp_path, redis)
+        for name in ("ended", "acknowledged", "under way"):
+            spool.put_intent(event(name, estimated="gateway_lost"))
+        spool.put(settlement("ended"))
+        spool.ended(str(event("acknowledged").event_id))
+        await spool.finish(seconds=5)
         sent_by_the_living = await endings(redis_url)
+        kept = [path.read_bytes().count(b"\n") for path in files_in(tmp_path)]
 
         for path in files_in(tmp_path):
             path.rename(path.with_name("of-the-dead.spool"))
-        files = spool._full + ([spool._current] if spool._current else [])
-        for file in files:
-            file.close()
-        await Spool(tmp_path, redis).replay()
+        let_go(spool)
+        await replay_all(tmp_path, redis)
 
     assert sent_by_the_living == ["ended"]
+    assert kept == [1]
     assert await endings(redis_url) == ["ended", "under way"]
 
 
@@ -228,22 +538,85 @@ async def test_a_replay_that_redis_interrupts_is_continued(
     tmp_path: Path, redis_url: str, valkey_server: ValkeyServer
 ) -> None:
     async with connected(redis_url) as redis:
-        spool = Spool(tmp_path, redis)
-        task = asyncio.create_task(spool.run())
-        valkey_server.kill()
-        await until_lost(redis)
-        await asyncio.gather(*(spool.put(*PUT_ON_LIST, (str(number),)) for number in range(50)))
-        valkey_server.start()
-
-        async with asyncio.timeout(10):
-            while not spool.empty:  # noqa: ASYNC110  The replay is another task's.
-                await asyncio.sleep(0.02)
-        task.cancel()
+        spool = spool_in(tmp_path, redis)
+        async with running(spool):
+            valkey_server.kill()
+            await until(lambda: not redis.connected)
+            await asyncio.gather(*(spool.put(settlement(str(number))) for number in range(50)))
+            valkey_server.start()
+            await until(lambda: spool.empty)
 
     assert await endings(redis_url) == [str(number) for number in range(50)]
 
 
-async def until_lost(redis: RedisPipeline) -> None:
-    async with asyncio.timeout(5):
-        while redis.connected:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+async def test_a_redis_that_refuses_writes_for_a_while_gets_everything_afterwards(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """Nothing is put aside, and no files pile up."""
+    async with connected(redis_url) as redis, valkey(redis_url) as client:
+        spool = spool_in(tmp_path, redis)
+        await client.config_set("maxmemory", 1)
+        for number in range(5):
+            spool.put(settlement(str(number)))
+            await spool.flush()
+            await spool.replay()
+        files = len(files_in(tmp_path))
+        await client.config_set("maxmemory", 0)
+        async with running(spool):
+            await until(lambda: spool.empty)
+
+    assert files <= 2
+    assert await endings(redis_url) == [str(number) for number in range(5)]
+    assert not (tmp_path / "rejected").exists()
+
+
+async def test_what_was_replayed_is_sent_again_to_another_life_of_redis(
+    tmp_path: Path, redis_url: str, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S4: Redis took it and was killed before its disk did. The file stays until that cannot happen any more."""
+    async with connected(redis_url) as redis:
+        spool = spool_in(tmp_path, redis)
+        spool.put(settlement("one"))
+        async with running(spool):
+            await until(lambda: spool.empty)
+            kept = len(files_in(tmp_path))
+            async with valkey(redis_url) as client:
+                await client.flushall()
+            valkey_server.kill()
+            await until(lambda: not redis.connected)
+            valkey_server.start()
+            await until(lambda: redis.connected)
+            monkeypatch.setattr(spool_backlog, "KEEP_SECONDS", 0.5)
+            await until(lambda: not files_in(tmp_path))
+
+    assert kept == 1
+    assert await endings(redis_url) == ["one"]
+
+
+async def test_an_unreadable_file_stops_no_other(tmp_path: Path, redis_url: str) -> None:
+    """The file of another user, or a directory that is called like one."""
+    (tmp_path / "00000000000000000001-1-0123456789ab.spool").mkdir()
+    write(tmp_path, settlement("one"))
+
+    async with connected(redis_url) as redis:
+        await replay_all(tmp_path, redis)
+
+    assert await endings(redis_url) == ["one"]
+
+
+async def test_recent_endings_are_those_of_the_last_seconds_before_the_last_answer(redis_url: str) -> None:
+    """S4: relative to the last answer, however long ago that was."""
+    async with connected(redis_url) as redis:
+        recent = RecentEndings(redis)
+        await redis.command("PING")
+        recent.add(settlement("old"))
+        connection = redis._connection
+        assert connection is not None
+        connection.answered_at += 3.5
+        recent.add(settlement("new"))
+        recent.add(settlement("newest"))
+
+        taken = [record.event.upstream_request_id for record in recent.take()]
+
+        assert taken == ["new", "newest"]
+        assert recent.take() == []

@@ -12,7 +12,7 @@ from typing import Any
 from core import script_calls
 from core.lua_scripts import Call
 from gateway.spool import Spool
-from gateway.spool_file import Record
+from gateway.spool_record import Record
 from metering.sweeper import Sweeper
 
 

@@ -1,0 +1,49 @@
+"""
+Records of the spool on their way to Redis, and what its refusals mean: "not now" for all, or "never" for one of them.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from core import script_calls
+from core.redis_keys import ReservationKeys
+from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
+from gateway.spool_record import Kind, Record
+
+__all__ = ["Replay"]
+
+NOT_NOW = frozenset(
+    (
+        *("OOM", "READONLY", "LOADING", "MISCONF", "NOREPLICAS", "BUSY", "UNKILLABLE", "NOSCRIPT"),
+        *("CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOAUTH", "NOPERM", "WRONGPASS"),
+    )
+)
+"""First words of errors that pass when somebody has mended Redis. After every other one, the same call would be refused
+again, for ever."""
+
+
+class Replay:
+    def __init__(self, pipeline: RedisPipeline, *, shard_count: int) -> None:
+        self._pipeline = pipeline
+        self._shard_count = shard_count
+
+    async def send(self, records: Sequence[Record]) -> list[str]:
+        """For each record, why Redis will never take it, or nothing: it has. Raises RedisAway: try all again later."""
+        results = await asyncio.gather(*(self._send(record) for record in records), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return [result for result in results if isinstance(result, str)]
+
+    async def _send(self, record: Record) -> str:
+        event = record.event
+        keys = ReservationKeys.of(event.account_id, event.key_id, event.event_id, self._shard_count)
+        try:
+            if record.kind is Kind.RELEASE and await self._pipeline.call(script_calls.release(keys)) == 1:
+                return ""
+            await self._pipeline.call(script_calls.settle_event(keys, event))
+        except RedisReplyError as error:
+            if error.code in NOT_NOW:
+                raise RedisAway(str(error)) from error
+            return str(error)
+        return ""
