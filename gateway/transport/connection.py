@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
 
     def _accept_head(self, exchange: Exchange) -> None:
         parser = self._parser
-        exchange.accept_head(parser.status, parser.headers)
+        exchange.accept_head(parser.status, parser.headers, parser.coding)
         if not parser.complete:
             self._watch()
 

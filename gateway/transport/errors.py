@@ -11,7 +11,7 @@ What can go wrong between the gateway and an upstream.
   x IdleTimeout        dispatched      the body stalled for `Timeouts.idle`
   x TotalTimeout       it depends      the exchange outlived `Timeouts.total`
   x ConnectionLost     dispatched      the upstream closed before the end; `bytes_received` tells if it had answered
-  x MalformedResponse  dispatched      not HTTP/1.1, ambiguous, compressed, or a head past its limit
+  x MalformedResponse  dispatched      not HTTP/1.1, ambiguous, damaged, or a head past its limit
   x BodyTooLarge       dispatched      the body passed the limit given to `read`
   x ExchangeAborted    it depends      our side gave up: the client left, the task was cancelled, the transport closed
 """

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gateway.transport.errors import BodyTooLarge, ExchangeAborted, TotalTimeout
+from gateway.transport.coding import decoded
+from gateway.transport.errors import BodyTooLarge, ExchangeAborted, TotalTimeout, TransportError
 from gateway.transport.origin import Timeouts
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Exchange:
         "_sink_is_full",
         "_waiter",
         "body",
+        "coding",
+        "dispatched",
         "expires_at",
         "head_bytes",
         "headed",
@@ -43,6 +46,10 @@ class Exchange:
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.headed = False
+        self.coding = b""
+        """How the body is compressed, though we ask for none; empty when it is not."""
+        self.dispatched = False
+        """A connection has been given the request: the upstream may have seen it."""
         self.head_bytes = head
         self.body = body
         self.timeouts = timeouts
@@ -116,7 +123,29 @@ class Exchange:
             self._sink = None
 
     async def read(self, limit: int) -> bytes:
-        """The whole body. Past `limit` bytes the exchange is aborted with BodyTooLarge."""
+        """The whole body, decompressed. Past `limit` bytes the exchange is aborted with BodyTooLarge."""
+        body = await self._read(limit)
+        if not self.coding:
+            return body
+        body = decoded(body, self.coding, limit + 1)
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+
+    async def read_some(self, limit: int) -> bytes:
+        """What there is of the first `limit` bytes, decompressed: also of a body that breaks off."""
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            while size < limit and (chunk := await self.next_chunk()):
+                chunks.append(chunk)
+                size += len(chunk)
+            body = b"".join(chunks)
+            return decoded(body, self.coding, limit) if self.coding else body[:limit]
+        except TransportError:
+            return b"" if self.coding else b"".join(chunks)[:limit]
+
+    async def _read(self, limit: int) -> bytes:
         chunk = await self.next_chunk()
         if len(chunk) <= limit and self._connection is not None and self._connection.complete:
             return chunk
@@ -125,7 +154,7 @@ class Exchange:
         while chunk:
             size += len(chunk)
             if size > limit:
-                self.abort(BodyTooLarge(f"the response body is longer than {limit} bytes"))
+                self.abort(_too_large(limit))
             chunks.append(chunk)
             chunk = await self.next_chunk()
         return b"".join(chunks)
@@ -137,7 +166,7 @@ class Exchange:
         May be called from any callback, at any moment, more than once. A pending or later wait raises `error`.
         """
         if self._error is None:
-            self._error = error or ExchangeAborted("the exchange was aborted", dispatched=self._connection is not None)
+            self._error = error or ExchangeAborted("the exchange was aborted", dispatched=self.dispatched)
         if self._connection is None:
             self._pool.withdraw(self)
         else:
@@ -155,11 +184,14 @@ class Exchange:
     # Called by the pool and the connection.
 
     def attach(self, connection: "Connection | None") -> None:
+        """None: the connection before had been closed by the upstream as idle, which saw nothing of the request."""
         self._connection = connection
+        self.dispatched = connection is not None
 
-    def accept_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def accept_head(self, status: int, headers: list[tuple[bytes, bytes]], coding: bytes) -> None:
         self.status = status
         self.headers = headers
+        self.coding = coding
         self.headed = True
         self.head_bytes = self.body = b""  # Only a second attempt would need them, and there will be none.
 
@@ -179,8 +211,8 @@ class Exchange:
         self.wake()
 
     def expire(self) -> None:
-        dispatched = self._connection is not None
-        self.fail(TotalTimeout(f"the exchange took longer than {self.timeouts.total:g} s", dispatched=dispatched))
+        message = f"the exchange took longer than {self.timeouts.total:g} s"
+        self.fail(TotalTimeout(message, dispatched=self.dispatched))
 
     def wake(self) -> None:
         waiter = self._waiter
@@ -204,6 +236,10 @@ class Exchange:
         except BaseException:  # Cancelled: nobody is left to close us.
             self.abort()
             raise
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the response body is longer than {limit} bytes")
 
 
 def _take(connection: "Connection") -> bytes:

@@ -18,8 +18,9 @@ class ResponseParser:
     """
     Parses the responses of one connection, one after the other.
 
-    `status` and `headers` (lower-case names) are there once `headed`; `body` collects pieces until its reader clears
-    it; `complete` is the clean end; `reusable` then says whether another request may follow on this connection.
+    `status`, `headers` (lower-case names) and `coding` (how the body is compressed, if it is) are there once `headed`;
+    `body` collects pieces until its reader clears it; `complete` is the clean end; `reusable` then says whether another
+    request may follow on this connection.
     Interim responses (1xx) are skipped, trailers ignored. Stray line breaks between responses count as nothing.
     """
 
@@ -31,6 +32,7 @@ class ResponseParser:
         "_interim",
         "_max_head_bytes",
         "body",
+        "coding",
         "complete",
         "headed",
         "headers",
@@ -51,6 +53,7 @@ class ResponseParser:
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.headed = False
+        self.coding = b""
         self.complete = False
         self.reusable = True
         self.body.clear()
@@ -142,11 +145,10 @@ class ResponseParser:
             self.complete = True
 
     def _inspect(self, name: bytes, value: bytes) -> None:
-        """We ask for identity and decode nothing: a compressed answer would reach the client as garbage."""
         coding = value.strip().lower()
         if name == b"content-encoding":
-            if coding != b"identity":
-                raise MalformedResponse("the response is compressed, though identity was asked for")
+            if coding not in (b"identity", b""):
+                self.coding = self.coding + b", " + coding if self.coding else coding
         elif coding != b"chunked" or self._chunked:
             raise MalformedResponse("a transfer coding other than one chunked")
         else:
@@ -157,4 +159,5 @@ class ResponseParser:
             raise MalformedResponse(f"status {status}")
         self._interim = True
         self._chunked = False
+        self.coding = b""
         self.headers.clear()

@@ -74,8 +74,6 @@ REFUSED: list[bytes] = [
     CHUNKED + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
     HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
     HEAD + b"Transfer-Encoding: identity\r\n\r\nhi",
-    HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nhi",
-    HEAD + b"Content-Encoding: BR\r\nContent-Length: 2\r\n\r\nhi",
     CHUNKED + b"\r\nx\r\nhi\r\n0\r\n\r\n",
     CHUNKED + b"\r\n-2\r\nhi\r\n0\r\n\r\n",
     CHUNKED + b"\r\n2\nhi\r\n0\r\n\r\n",

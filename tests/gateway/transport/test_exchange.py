@@ -277,3 +277,16 @@ async def test_what_came_before_the_upstream_died_is_delivered_before_the_error(
         with pytest.raises(ConnectionLost):
             await exchange.next_chunk()
         exchange.close()
+
+
+async def test_the_caller_can_ask_whether_anything_was_sent() -> None:
+    """S15, B10: who pays for a request that was given up depends on it."""
+    async with peer(stay_silent) as upstream, transport() as client:
+        exchange = client.send(upstream.origin, upstream.head(), b"{}", WAIT)
+        connecting = exchange.dispatched
+        await until(lambda: exchange.dispatched, "a connection")
+        exchange.abort()
+        exchange.close()
+
+        assert not connecting
+        assert exchange.dispatched  # It was, whatever became of it.
