@@ -160,7 +160,7 @@ async def test_letters_that_were_parked_before_amounts_counted_count_afterwards(
 
     async with postgres(empty_database_url) as connection:
         parked = await connection.fetch(
-            "SELECT account_id, key_id, parked_nano_usd, version FROM usage_periods ORDER BY 2"
+            "SELECT account_id, key_id, parked_nano_usd, version FROM usage_periods ORDER BY key_id"
         )
         nameless = await connection.fetchval("SELECT count(*) FROM usage_dead_letters WHERE account_id IS NULL")
     assert [tuple(row) for row in parked] == [(7, 0, 700, 2), (7, 70, 700, 2)]

@@ -7,6 +7,7 @@ A real gateway and a real metering process; the month's partition is detached, s
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -83,7 +84,7 @@ def status_of_a_request(world: World, customer: Customer) -> int:
     ).status_code
 
 
-def scalar(world: World, query: str) -> object:
+def scalar(world: World, query: str) -> Any:
     return world.ask(lambda office: office.pool.fetchval(query))
 
 
