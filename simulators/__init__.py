@@ -7,12 +7,12 @@ with a record of what they served. They import none of our packages and so canno
 The path of one call: `app` routes it; `connection` holds the exchange and its socket; `endpoint` runs the steps for
 both providers. `openai_chat` or `anthropic_messages` authenticates it and checks it: `validation` walks the tables
 `openai_schema` and `anthropic_schema`, then `openai_rules`, `anthropic_rules`, `anthropic_versions`,
-`anthropic_conversation` and `strict_schemas` refuse what one field alone cannot tell, against the limits in `models`.
-What is refused is raised as in `refusals` and worded by `openai_errors` or `anthropic_errors`. `prompts` measures the
-input and `prompt_cache` remembers its prefixes; `directives` reads the script from the prompt and `faults` overlays
-what a test has queued; `answers` composes the answer, with `json_documents` for everything that must follow a schema;
-`openai_reply` and `anthropic_reply` put it into frames (`replies`); `delivery` brings them to the client, well or
-badly; `record` keeps the truth. `control` is the API for tests, `catalogue` the small routes.
+`anthropic_conversation`, `anthropic_grammar` and `strict_schemas` refuse what one field alone cannot tell, against the
+limits in `models`. What is refused is raised as in `refusals` and worded by `openai_errors` or `anthropic_errors`.
+`prompts` measures the input and `prompt_cache` remembers its prefixes; `directives` reads the script from the prompt
+and `faults` overlays what a test has queued; `answers` composes the answer, with `json_documents` for everything that
+must follow a schema; `openai_reply` and `anthropic_reply` put it into frames (`replies`); `delivery` brings them to the
+client, well or badly; `record` keeps the truth. `control` is the API for tests, `catalogue` the small routes.
 
 Counting, so that bills are exact: input = ceil(UTF-8 bytes of all prompt text / 4), an image or file = 85 tokens;
 output = one token per word of text or thinking, one per four characters of JSON (tool arguments, structured answers).
@@ -24,6 +24,7 @@ A script is a directive in the last user message, `[[sim words=50 pause_ms=20]]`
     tools=N                   N tool calls                            thinking=N      thinking or reasoning tokens
     redacted=1                a redacted_thinking block as well       refusal=1       the model refuses
     reasoning_content=1       OpenAI-compatible reasoning deltas      finish=REASON   another finish or stop reason
+    interleaved=1             half of the thinking after the text
     first_byte_ms=N pause_ms=N   wait before the answer, between chunks
     input_tokens=N output_tokens=N cached_tokens=N   other usage than the counted one
     usage=none|zero|repeat|late_split|inclusive|input_zero   unusual usage reports

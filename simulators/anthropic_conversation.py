@@ -3,6 +3,7 @@ The order that Anthropic demands of a conversation: who speaks, what a turn may 
 tool uses, what a thinking block must carry. Pure; `check_conversation` raises the first `Refused`.
 """
 
+import base64
 import hashlib
 from typing import Any
 
@@ -10,13 +11,19 @@ from simulators.models import Family
 from simulators.refusals import Refused
 
 SIGNATURE_PREFIX = "sim1"
+AFTER = ".after."
 ONLY_IN = {"tool_use": "assistant", "thinking": "assistant", "redacted_thinking": "assistant"}
 ONLY_IN |= dict.fromkeys(("tool_result", "image", "search_result"), "user")
+IMAGES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG": "image/png", b"GIF8": "image/gif", b"RIFF": "image/webp"}
 
 
-def sign(thinking: str) -> str:
-    """The signature of a thinking block, which a client must send back unchanged."""
-    return SIGNATURE_PREFIX + hashlib.sha256(b"thinking:" + thinking.encode()).hexdigest()
+def sign(thinking: str, after: str = "") -> str:
+    """
+    The signature of a thinking block, which a client must send back unchanged, and at its place: `after` is the type of
+    the block before it, where it is not the first.
+    """
+    place = f"{AFTER}{after}." if after else ""
+    return SIGNATURE_PREFIX + place + hashlib.sha256(f"thinking:{place}{thinking}".encode()).hexdigest()
 
 
 def check_conversation(body: dict[str, Any], family: Family) -> None:
@@ -59,11 +66,13 @@ def _content(message: dict[str, Any], index: int, may_be_empty: bool) -> None:
             return
         rule = "all messages must have non-empty content except for the optional final assistant message"
         raise Refused(400, f"messages.{index}: {rule}")
+    before = ""
     for place, block in enumerate(_blocks(message)):
-        _block(block, message["role"], f"messages.{index}.content.{place}")
+        _block(block, message["role"], f"messages.{index}.content.{place}", before)
+        before = block["type"]
 
 
-def _block(block: dict[str, Any], role: str, where: str) -> None:
+def _block(block: dict[str, Any], role: str, where: str, before: str) -> None:
     kind = block["type"]
     if kind == "text" and not block["text"]:
         raise Refused(400, "messages: text content blocks must be non-empty")
@@ -72,13 +81,30 @@ def _block(block: dict[str, Any], role: str, where: str) -> None:
     if ONLY_IN.get(kind, role) != role:
         raise Refused(400, f"{where}: `{kind}` blocks can only be in `{ONLY_IN[kind]}` messages")
     # The signature of thinking that was not shown belongs to text that the client never had.
-    if kind == "thinking" and not _is_signed(block):
+    if kind == "thinking" and not _is_signed(block, before):
         raise Refused(400, f"{where}: Invalid `signature` in `thinking` block")
 
+    if kind == "image" and block["source"]["type"] == "base64":
+        _image(block["source"], f"{where}.image.source.base64")
 
-def _is_signed(block: dict[str, Any]) -> bool:
-    signature = block["signature"]
-    return signature == sign(block["thinking"]) or (not block["thinking"] and signature.startswith(SIGNATURE_PREFIX))
+
+def _image(source: dict[str, Any], where: str) -> None:
+    """The bytes must be what the media type says, as far as they are known."""
+    try:
+        begin = base64.b64decode(source["data"][:8])
+    except ValueError:
+        raise Refused(400, f"{where}.data: invalid base64 data") from None
+    seen = next((name for magic, name in IMAGES.items() if begin.startswith(magic)), source["media_type"])
+    if seen != source["media_type"]:
+        named = f"The image was specified using the {source['media_type']} media type"
+        raise Refused(400, f"{where}: {named}, but the image appears to be a {seen} image")
+
+
+def _is_signed(block: dict[str, Any], before: str) -> bool:
+    signature, after = block["signature"], before if AFTER in block["signature"] else ""
+    if not block["thinking"]:
+        return signature.startswith(SIGNATURE_PREFIX) and (not after or f"{AFTER}{after}." in signature)
+    return bool(signature == sign(block["thinking"], after))
 
 
 def _turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

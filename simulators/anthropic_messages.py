@@ -78,6 +78,10 @@ class AnthropicMessages:
         window = request.family.context
         if prompt.tokens > window:
             raise Refused(400, f"prompt is too long: {prompt.tokens} tokens > {window} maximum")
+        wanted = request.body["max_tokens"]
+        if prompt.tokens + wanted > window and not request.family.stops_at_window:
+            limit = f"input length and `max_tokens` exceed context limit: {prompt.tokens} + {wanted} > {window}"
+            raise Refused(400, f"{limit}, decrease input length or `max_tokens` and try again")
         answer = compose(_demand(request, prompt))
         cache = self._cache.use(api_key, points, prompt.tokens)
         usage = count_usage(request.script, cache, (answer,), len(answer.thinking))

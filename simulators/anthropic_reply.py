@@ -124,19 +124,30 @@ class AnthropicReply:
 
     @cached_property
     def _blocks(self) -> list[Block]:
-        return [*self._thinking_blocks(), *self._text_blocks(), *self._tool_blocks()]
+        thinking, text = self._answer.thinking, list(self._text_blocks())
+        half = len(thinking) // 2 if self._script.interleaved and text else len(thinking)
+        first, second = thinking[:half], thinking[half:]
+        return [
+            *self._thinking_blocks(first),
+            *self._redacted_blocks(),
+            *text,
+            *self._thinking_blocks(second, after="text"),
+            *self._tool_blocks(),
+        ]
 
-    def _thinking_blocks(self) -> Iterator[Block]:
-        thinking = self._answer.thinking
-        if thinking:
-            is_shown = (self._request.body.get("thinking") or {}).get("display") != "omitted"
-            deltas: list[Delta] = [
-                ({"type": "thinking_delta", "thinking": "".join(tokens) if is_shown else ""}, tokens)
-                for tokens in grouped(thinking, self._script.chunk_words)
-            ]
-            deltas.append(({"type": "signature_delta", "signature": sign("".join(thinking))}, ()))
-            yield {"type": "thinking", "thinking": "", "signature": ""}, deltas
-        if self._script.redacted and thinking:
+    def _thinking_blocks(self, thinking: tuple[str, ...], after: str = "") -> Iterator[Block]:
+        if not thinking:
+            return
+        is_shown = (self._request.body.get("thinking") or {}).get("display") != "omitted"
+        deltas: list[Delta] = [
+            ({"type": "thinking_delta", "thinking": "".join(tokens) if is_shown else ""}, tokens)
+            for tokens in grouped(thinking, self._script.chunk_words)
+        ]
+        deltas.append(({"type": "signature_delta", "signature": sign("".join(thinking), after)}, ()))
+        yield {"type": "thinking", "thinking": "", "signature": ""}, deltas
+
+    def _redacted_blocks(self) -> Iterator[Block]:
+        if self._script.redacted and self._answer.thinking:
             yield {"type": "redacted_thinking", "data": sign("redacted")}, []
 
     def _text_blocks(self) -> Iterator[Block]:

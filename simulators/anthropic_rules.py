@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from simulators.anthropic_errors import refusal
+from simulators.anthropic_grammar import check_grammar
 from simulators.models import Family
 from simulators.refusals import Refused
-from simulators.strict_schemas import open_objects
 from simulators.validation import Spec
 
 MOST_BREAKPOINTS = 4
@@ -88,11 +88,22 @@ def _tools(body: dict[str, Any], family: Family) -> None:
     names = [tool.get("name") for tool in body.get("tools") or []]
     if len(names) != len(set(names)):
         raise Refused(400, "tools: Tool names must be unique.")
+    for index, tool in enumerate(body.get("tools") or []):
+        _tool_schema(tool, f"tools.{index}.custom")
     choice = body.get("tool_choice")
     if choice and not names:
         raise Refused(400, "tool_choice: may only be specified while providing tools.")
     if choice and choice["type"] == "tool" and choice["name"] not in names:
         raise Refused(400, f"Tool '{choice['name']}' not found in provided tools")
+
+
+def _tool_schema(tool: dict[str, Any], where: str) -> None:
+    schema = tool.get("input_schema") or {}
+    if schema.keys() & {"oneOf", "allOf", "anyOf"}:
+        rule = "input_schema does not support oneOf, allOf, or anyOf at the top level"
+        raise Refused(400, f"{where}.input_schema: {rule}")
+    if tool.get("strict"):
+        check_grammar(schema, where)
 
 
 def _output_format(body: dict[str, Any], family: Family) -> None:
@@ -101,9 +112,7 @@ def _output_format(body: dict[str, Any], family: Family) -> None:
         return
     if not family.structured:
         raise Refused(400, f"'{body['model']}' does not support output format.")
-    for _ in open_objects(output_format["schema"]):
-        rule = "For 'object' type, 'additionalProperties' must be explicitly set to false"
-        raise Refused(400, f"output_config.format.schema: {rule}")
+    check_grammar(output_format["schema"], "output_config.format.schema")
 
 
 def _stop_sequences(body: dict[str, Any], family: Family) -> None:
@@ -124,6 +133,11 @@ def _cache(body: dict[str, Any], family: Family) -> None:
         )
 
 
+def _metadata(body: dict[str, Any], family: Family) -> None:
+    if "@" in ((body.get("metadata") or {}).get("user_id") or ""):
+        raise Refused(400, "metadata.user_id: user_id appears to contain an email address")
+
+
 def _system(body: dict[str, Any], family: Family) -> None:
     system = body.get("system")
     for index, block in enumerate(system if isinstance(system, list) else []):
@@ -131,4 +145,4 @@ def _system(body: dict[str, Any], family: Family) -> None:
             raise Refused(400, f"system.{index}: text content blocks must be non-empty")
 
 
-RULES = (_max_tokens, _sampling, _thinking, _tools, _output_format, _stop_sequences, _cache, _system)
+RULES = (_max_tokens, _sampling, _thinking, _tools, _output_format, _stop_sequences, _cache, _system, _metadata)

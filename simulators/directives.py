@@ -27,6 +27,7 @@ class Script:
     tools: int = 0
     thinking: int | None = None
     redacted: bool = False
+    interleaved: bool = False
     reasoning_content: bool = False
     refusal: bool = False
     finish: str | None = None

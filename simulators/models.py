@@ -29,6 +29,8 @@ class Family:
     """Anthropic: accepts a final assistant message."""
     structured: bool = False
     """Anthropic: accepts output_config.format."""
+    stops_at_window: bool = False
+    """Anthropic: a limit beyond the context window is no mistake; the answer stops there."""
 
 
 OPENAI = (
@@ -52,6 +54,7 @@ ANTHROPIC = (
         max_output=64_000,
         one_sampling_parameter=True,
         structured=True,
+        stops_at_window=True,
     ),
     Family(
         re.compile(r"claude-(opus|sonnet)-4-6(-.*)?"),
@@ -61,6 +64,7 @@ ANTHROPIC = (
         adaptive_thinking=True,
         prefill=False,
         structured=True,
+        stops_at_window=True,
     ),
     Family(
         re.compile(r"claude-(opus-4-[78]|(opus|sonnet|haiku|fable|mythos)-5(-\d+)?|mythos-preview)(-.*)?"),
@@ -71,6 +75,7 @@ ANTHROPIC = (
         adaptive_thinking=True,
         prefill=False,
         structured=True,
+        stops_at_window=True,
     ),
 )
 

@@ -74,7 +74,8 @@ MESSAGE = Tagged(
                 "annotations": Items(ANYTHING),
             },
         ),
-        "tool": Fields({"role": Text(), "content": TEXT_CONTENT, "tool_call_id": Text()}),
+        # No documented field, but taken, and sent by older clients.
+        "tool": Fields({"role": Text(), "content": TEXT_CONTENT, "tool_call_id": Text()}, SPEAKER),
         "function": Fields({"role": Text(), "content": optional(Text()), "name": FUNCTION_NAME}),
     },
     tag="role",
@@ -173,7 +174,7 @@ CHAT_REQUEST = Fields(
         "stream_options": optional(Fields(optional={"include_usage": Flag(), "include_obfuscation": Flag()})),
         "temperature": optional(Number(0, 2)),
         "tool_choice": TOOL_CHOICE,
-        "tools": Items(TOOL, 1, 128),
+        "tools": Items(TOOL, most=128),
         "top_logprobs": optional(Integer(0, 20)),
         "top_p": optional(Number(0, 1)),
         "user": Text(),

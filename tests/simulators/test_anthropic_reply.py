@@ -248,3 +248,26 @@ def test_headers_and_versions_are_required(anthropic: Anthropic, lenient_upstrea
         anthropic.messages.create(model=MODEL, max_tokens=9, messages=user("x"), extra_headers={"x-api-key": "nope"})
 
     assert len(lenient_upstream.unexpected()) == 2
+
+
+def test_c10_a_limit_beyond_the_window_is_refused_by_older_models_only(
+    anthropic: Anthropic, lenient_upstream: SimulatedUpstream
+) -> None:
+    prompt = user("x" * 4 * 195_000)
+
+    with pytest.raises(sdk.BadRequestError, match="exceed context limit: 195000 \\+ 8192 > 200000"):
+        anthropic.messages.create(model="claude-3-5-haiku-test", max_tokens=8192, messages=prompt)
+
+    assert anthropic.messages.create(model=MODEL, max_tokens=8192, messages=prompt).usage.input_tokens == 195_000
+
+
+def test_thinking_can_go_on_after_the_text(anthropic: Anthropic, upstream: SimulatedUpstream) -> None:
+    answer = anthropic.messages.create(
+        model=MODEL,
+        max_tokens=2000,
+        thinking=THINKING,
+        tools=[WEATHER],
+        messages=user("[[sim words=2 tools=1 thinking=9 interleaved=1]]"),
+    )
+
+    assert [block.type for block in answer.content] == ["thinking", "text", "thinking", "tool_use"]

@@ -20,6 +20,7 @@ ANSWERS = {"role": "user", "content": [RESULT]}
 THINKING = {"type": "enabled", "budget_tokens": 1024}
 THOUGHT = {"type": "thinking", "thinking": "hm", "signature": sign("hm")}
 MARK = {"type": "ephemeral"}
+PNG_AS_JPEG = {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "iVBORw0KGgo="}}
 
 
 def request(**fields: Any) -> dict[str, Any]:
@@ -57,6 +58,15 @@ def text(*texts: str, **more: Any) -> list[dict[str, Any]]:
         ({"system": text("")}, "system.0: text content blocks must be non-empty"),
         ({"system": [{"type": "image"}]}, "system.0.type: Input tag 'image' found"),
         ({"metadata": {"user": "x"}}, "metadata.user: Extra inputs are not permitted"),
+        ({"metadata": {"user_id": "a@example.com"}}, "metadata.user_id: user_id appears to contain an email address"),
+        (
+            {"tools": [{"name": "f", "input_schema": {"type": "object", "anyOf": [{}]}}]},
+            "tools.0.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [PNG_AS_JPEG]}]},
+            "messages.0.content.0.image.source.base64: The image was specified using the image/jpeg media type",
+        ),
         ({"thinking": {"type": "enabled"}}, "thinking.enabled.budget_tokens: Field required"),
         (
             {"thinking": {"type": "enabled", "budget_tokens": 1023}},
@@ -108,6 +118,66 @@ def test_a_setting_is_refused_in_the_provider_s_words(fields: dict[str, Any], me
 
     assert raised.value.message.startswith(message) or message in raised.value.message
     assert raised.value.status == 400
+
+
+CLOSED = {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+def property_of(schema: Any, **more: Any) -> dict[str, Any]:
+    return {**CLOSED, "properties": {"p": schema}, **more}
+
+
+GRAMMAR: list[tuple[Any, str]] = [
+    ({"type": "integer", "minimum": 0}, "For 'integer' type, property 'minimum' is not supported"),
+    ({"type": "number", "multipleOf": 2}, "For 'number' type, property 'multipleOf' is not supported"),
+    ({"type": "string", "minLength": 1}, "For 'string' type, property 'minLength' is not supported"),
+    ({"type": "array", "items": {"type": "null"}, "maxItems": 3}, "property 'maxItems' is not supported"),
+    ({"type": "array", "minItems": 2}, "'minItems' values other than 0 or 1 are not supported"),
+    ({"type": "string", "format": "iban"}, "'format' value 'iban' is not supported"),
+    ({"oneOf": [{"type": "string"}]}, "Schema type 'oneOf' is not supported"),
+    ({"anyOf": [{"type": "integer", "maximum": 1}]}, "property 'maximum' is not supported"),
+    ({"enum": [{}]}, "Complex types are not supported within enums"),
+    ({"type": "object", "additionalProperties": {}}, "must be explicitly set to false"),
+    ({"$ref": "#"}, "Only references to '#/"),
+    ({}, "Schema must have a 'type'"),
+    (True, "Schema must be an object"),
+]
+
+
+@pytest.mark.parametrize(("schema", "message"), GRAMMAR)
+def test_c4_a_schema_beyond_the_grammar_is_refused_in_answers_and_strict_tools(schema: Any, message: str) -> None:
+    for fields in (
+        {"output_config": {"format": {"type": "json_schema", "schema": property_of(schema)}}},
+        {"tools": [{"name": "f", "strict": True, "input_schema": property_of(schema)}]},
+    ):
+        with pytest.raises(Refused) as raised:
+            accept(request(**fields))
+
+        assert message in raised.value.message
+
+
+def test_c4_a_schema_that_contains_itself_is_refused() -> None:
+    inner = property_of({"type": "array", "items": {"$ref": "#/$defs/A"}})
+    schema = property_of({"$ref": "#/$defs/A"}, **{"$defs": {"A": inner}})
+
+    with pytest.raises(Refused, match="Circular reference detected"):
+        accept(request(output_config={"format": {"type": "json_schema", "schema": schema}}))
+
+
+@pytest.mark.parametrize("schema", [one for one, _ in GRAMMAR])
+def test_a_tool_that_is_not_strict_takes_every_schema(schema: Any) -> None:
+    accept(request(tools=[{"name": "f", "input_schema": property_of(schema)}]))
+
+
+def test_thinking_between_blocks_must_come_back_at_its_place() -> None:
+    second = {"type": "thinking", "thinking": "", "signature": sign("hm", "text")}
+    message = {"role": "assistant", "content": [THOUGHT, *text("a"), second, USES["content"][0]]}
+    accept(request(messages=[USER, message, ANSWERS], tools=[TOOL]))
+
+    message["content"] = [THOUGHT, second, *text("a"), USES["content"][0]]
+
+    with pytest.raises(Refused, match="Invalid `signature`"):
+        accept(request(messages=[USER, message, ANSWERS], tools=[TOOL]))
 
 
 @pytest.mark.parametrize(

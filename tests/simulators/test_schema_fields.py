@@ -56,7 +56,6 @@ def test_anthropic_s_count_has_the_fields_of_the_sdk() -> None:
         (variant(openai_schema.MESSAGE, "system"), openai.ChatCompletionSystemMessageParam),
         (variant(openai_schema.MESSAGE, "developer"), openai.ChatCompletionDeveloperMessageParam),
         (variant(openai_schema.MESSAGE, "user"), openai.ChatCompletionUserMessageParam),
-        (variant(openai_schema.MESSAGE, "tool"), openai.ChatCompletionToolMessageParam),
         (variant(openai_schema.MESSAGE, "function"), openai.ChatCompletionFunctionMessageParam),
         (variant(openai_schema.TOOL, "function"), openai.ChatCompletionFunctionToolParam),
         (variant(openai_schema.TOOL, "custom"), openai.ChatCompletionCustomToolParam),
@@ -97,6 +96,12 @@ def test_an_assistant_message_may_carry_what_answers_carry() -> None:
     known, required = sdk(openai.ChatCompletionAssistantMessageParam)
 
     assert table(variant(openai_schema.MESSAGE, "assistant")) == (known | {"annotations"}, required)
+
+
+def test_a_tool_message_may_carry_the_name_that_older_clients_send() -> None:
+    known, required = sdk(openai.ChatCompletionToolMessageParam)
+
+    assert table(variant(openai_schema.MESSAGE, "tool")) == (known | {"name"}, required)
 
 
 def test_every_kind_of_anthropic_tool_is_known() -> None:
