@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from core.models_file import Model
 from gateway.chat_request import ChatRequest
+from gateway.errors import ContextTooLong
 from gateway.token_estimate import estimate_input
 
 __all__ = ["Demand"]
@@ -38,8 +39,9 @@ class Demand:
 
     @classmethod
     def of(cls, chat: ChatRequest, model: Model) -> "Demand":
+        """Raises ContextTooLong for an input that no text of this length makes short enough."""
         tokens = estimate_input(chat, model.tokenizer)
-        likely = min(tokens * LIKELY_PERCENT[model.tokenizer] // 100, model.context_tokens)
+        likely = _fitting(tokens * LIKELY_PERCENT[model.tokenizer] // 100, model)
         prices = model.prices.bound(tokens, chat.service_tier)
         wanted = chat.max_output_tokens or _default_output(model, tokens, likely)
         return cls(
@@ -59,6 +61,17 @@ class Demand:
     @property
     def fewest_output_tokens(self) -> int:
         return min(FEWEST_OUTPUT_TOKENS, self.output_tokens)
+
+
+def _fitting(likely_input_tokens: int, model: Model) -> int:
+    """Whether an input fits is for the provider to say, who counts it; but not what has twice the tokens of the window
+    although it were ordinary text. A larger window than the models file knows may have a higher price."""
+    if likely_input_tokens > 2 * model.context_tokens:
+        message = (
+            f"{model.name!r} reads at most {model.context_tokens} tokens; the request has some {likely_input_tokens}."
+        )
+        raise ContextTooLong(message, param="messages")
+    return min(likely_input_tokens, model.context_tokens)
 
 
 def _default_output(model: Model, input_tokens: int, likely_input_tokens: int) -> int:

@@ -46,7 +46,7 @@ class OpenAIToOpenAI:
         usage, flaw = read_usage(document.get("usage"), input_includes_cache=self._dialect.input_includes_cache)
         trusted = usage is not None and flaw is None
         estimate = 0 if trusted else _estimate(document["choices"])
-        return Answer(body, usage, estimate, flaw, served_tier(document))
+        return Answer(body, usage, estimate, flaw, service_tier=served_tier(document))
 
     def stream(self, chat: ChatRequest, *, created: int) -> OpenAIStream:
         return OpenAIStream(

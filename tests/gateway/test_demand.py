@@ -99,7 +99,7 @@ def sized(window: int, default: int = 16_384) -> Model:
         (32_000, 29_000, 4_096),  # The bound leaves 3,000; ordinary text half the window.
         (32_000, 45_000, 4_096),
         (32_000, 60_000, 400),
-        (1_000, 10_000, 1),
+        (6_000, 10_000, 400),
     ],
 )
 def test_c10_a_limit_that_nobody_asked_for_fits_the_window_beside_the_input(
