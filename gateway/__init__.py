@@ -28,5 +28,6 @@ What the steps speak of: `exchange` is one request and its answer with their `he
 are the refusals and `error_answer` how a client sees them; `limit_headers` tell it what it has left.
 
 How it runs: `workers` starts and watches the processes, each is a `worker`, `app` puts its parts together from
-`settings`, and `server` is the HTTP server below them.
+`settings`. Below them is the HTTP `server`: each of its `connections` is a `client_protocol`, whose `request_reader`
+finds the requests, and whose `reading_pace` tells who takes no answer.
 """

@@ -26,8 +26,6 @@ __all__ = ["ClientGone", "Exchange"]
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
-STALLED_CLIENT_SECONDS = 60.0
-
 
 class ClientGone(Exception):
     """The client has hung up; nobody will read an answer."""
@@ -46,8 +44,8 @@ class ClientConnection(Protocol):
     def blocked(self) -> bool:
         """The client reads more slowly than the answer comes."""
 
-    async def drain(self, seconds: float) -> None:
-        """Wait until the client has read what was written; hang up on one that reads nothing for `seconds`."""
+    async def drain(self) -> None:
+        """Wait until the client has read most of what was written; hang up on one that reads nothing."""
 
     def whole_body(self, cycle: Any) -> bytes | None:
         """The body of the request `cycle`, if all of it has arrived. In that usual case nobody has to wait for it."""
@@ -69,7 +67,8 @@ class Exchange:
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.headers: dict[bytes, bytes] = scope["headers"]
+        """One value a field: `request_reader` has joined what came repeated."""
         self.principal: Principal | None = None
         self.model: Model | None = None
         self.reservation: Reservation | None = None
@@ -123,7 +122,7 @@ class Exchange:
         """Waits while the client's connection is full. Raises ClientGone."""
         connection = self._connection
         if connection.blocked:
-            await connection.drain(STALLED_CLIENT_SECONDS)
+            await connection.drain()
         if connection.hung_up:
             raise ClientGone
         if more:
@@ -146,7 +145,7 @@ class Exchange:
         self._note_start(status)
         connection = self._connection
         if connection.blocked:
-            await connection.drain(STALLED_CLIENT_SECONDS)
+            await connection.drain()
         if connection.hung_up:
             raise ClientGone
         connection.answer(self._cycle, status, [*headers, *self.answer_headers], body)

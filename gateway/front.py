@@ -86,7 +86,7 @@ class Front:
             methods = next((below for prefix, below in self._prefixes.items() if client.path.startswith(prefix)), None)
         if methods is None:
             raise RouteNotFound(f"There is no {client.method} {client.path[:200]}.")
-        endpoint = methods.get(client.method)
+        endpoint = methods.get("GET" if client.method == "HEAD" else client.method)
         if endpoint is None:
             raise MethodNotAllowed(f"{client.path[:200]} takes {', '.join(methods)}.", allow=", ".join(methods))
         return endpoint

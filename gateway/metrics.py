@@ -15,6 +15,10 @@ __all__ = [
     "BUILD",
     "CIRCUITS_OPEN",
     "CLIENT_HANG_UPS",
+    "CONNECTIONS",
+    "CONNECTIONS_LIMIT",
+    "CONNECTIONS_REFUSED",
+    "DESCRIPTORS_EXHAUSTED",
     "DURATION",
     "ESTIMATED",
     "FIRST_BYTE",
@@ -78,6 +82,17 @@ OVERHEAD = Histogram(
 OPEN_REQUESTS = Gauge("poindexter_open_requests", "Requests whose answer has not ended.", multiprocess_mode="livesum")
 OPEN_REQUESTS_LIMIT = Gauge(
     "poindexter_open_requests_limit", "Open requests beyond which more are refused.", multiprocess_mode="livesum"
+)
+CONNECTIONS = Gauge(
+    "poindexter_connections", "Connections of clients, idle ones included.", multiprocess_mode="livesum"
+)
+CONNECTIONS_LIMIT = Gauge(
+    "poindexter_connections_limit", "Connections beyond which more are refused.", multiprocess_mode="livesum"
+)
+CONNECTIONS_REFUSED = Counter("poindexter_connections_refused", "Connections refused because there were too many.")
+DESCRIPTORS_EXHAUSTED = Counter(
+    "poindexter_descriptors_exhausted",
+    "Looks (one a second) that found no file descriptor left: new connections fail without an answer.",
 )
 REFUSALS = Counter("poindexter_refusals", "Requests the gateway refused, by the code of the error.", ("code",))
 TOKENS = Counter("poindexter_tokens", "Metered tokens by model and class.", ("model", "type"))

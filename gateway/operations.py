@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gateway.connections import Connections
 from gateway.front import Front
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
 from gateway.spool import Spool
@@ -25,7 +26,13 @@ CHECK_SECONDS = 2.0
 
 
 def operations(
-    front: Front, pipeline: RedisPipeline, pool: asyncpg.Pool, spool: Spool, *, multiprocess: bool
+    front: Front,
+    connections: Connections,
+    pipeline: RedisPipeline,
+    pool: asyncpg.Pool,
+    spool: Spool,
+    *,
+    multiprocess: bool,
 ) -> Starlette:
     """`multiprocess`: PROMETHEUS_MULTIPROC_DIR is set, and `/metrics` adds up all workers."""
 
@@ -34,14 +41,18 @@ def operations(
 
     async def readyz(request: Request) -> Response:
         redis, postgres = await asyncio.gather(_check(lambda: _redis(pipeline)), _check(lambda: _postgres(pool)))
-        disk = "ok" if spool.healthy else "failing"
-        checks = {"redis": redis, "postgres": postgres, "spool": disk, "draining": front.draining}
+        checks = {
+            "redis": redis,
+            "postgres": postgres,
+            "spool": "ok" if spool.healthy else "failing",
+            "connections": "full" if connections.full else "ok",
+            "draining": front.draining,
+        }
         # Known keys are served while Postgres is away, and nothing goes to the spool while Redis is there: both are
         # reported and do not turn readiness red.
-        ready = redis == "ok" and not front.draining
-        return JSONResponse(
-            {"ready": ready, "checks": checks, "open_requests": front.open_requests}, 200 if ready else 503
-        )
+        ready = redis == "ok" and not connections.full and not front.draining
+        counts = {"open_requests": front.open_requests, "connections": len(connections.connections)}
+        return JSONResponse({"ready": ready, "checks": checks, **counts}, 200 if ready else 503)
 
     async def metrics(request: Request) -> Response:
         registry = REGISTRY

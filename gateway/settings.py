@@ -40,6 +40,14 @@ class GatewaySettings:
     gateway_max_open_requests: int = setting(12_000, least=1)
     """Per worker process; more are answered with 503."""
 
+    gateway_max_connections: int = setting(20_000, least=1)
+    """Per worker process, idle ones included; fewer where file descriptors don't suffice."""
+    gateway_idle_seconds: float = setting(75.0, least=0.1)
+    """A connection without a request is closed then. Longer than the usual 60 seconds of load balancers: the side that
+    sends next must not find the connection closed."""
+    gateway_stalled_client_seconds: float = setting(60.0, least=0.1)
+    """A client that takes no byte of its answer for this long is cut off."""
+
     gateway_redis_seconds: float = setting(1.0, least=0.05)
     """How long an answer of Redis may take before it counts as away."""
     gateway_lease_seconds: float = setting(30.0, least=3.0)

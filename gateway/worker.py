@@ -13,8 +13,10 @@ from prometheus_client import disable_created_metrics
 
 from gateway import metrics
 from gateway.app import Gateway, open_gateway
+from gateway.client_protocol import ClientProtocol
+from gateway.connections import Connections, connection_limit
 from gateway.operations import operations
-from gateway.server import IDLE_SECONDS, ClientProtocol, GatewayServer
+from gateway.server import GatewayServer
 from gateway.settings import GatewaySettings
 
 __all__ = ["serve"]
@@ -40,6 +42,11 @@ async def serve(
     metrics.BUILD.labels(version).set(1)
     metrics.WORKER_STARTED.set_to_current_time()
     metrics.OPEN_REQUESTS_LIMIT.set(settings.gateway_max_open_requests)
+    connections = Connections(
+        limit=connection_limit(settings.gateway_max_connections),
+        idle_seconds=settings.gateway_idle_seconds,
+        stalled_seconds=settings.gateway_stalled_client_seconds,
+    )
     async with open_gateway(settings, environment) as gateway:
         front = GatewayServer(
             uvicorn.Config(
@@ -51,11 +58,11 @@ async def serve(
                 proxy_headers=False,  # Nothing asks for the client's address or scheme.
                 server_header=False,
                 log_config=None,
-                timeout_keep_alive=IDLE_SECONDS,
                 timeout_graceful_shutdown=round(settings.gateway_shutdown_seconds) or 1,
             ),
             delay=settings.gateway_shutdown_delay_seconds,
             on_drain=lambda: _drain(gateway),
+            connections=connections,
         )
         watch = asyncio.create_task(_follow_parent(parent, front))
         loop = asyncio.get_running_loop()
@@ -65,7 +72,7 @@ async def serve(
         gc.freeze()  # What is there now stays for ever: no search has to look at it.
         gc.set_threshold(COLLECT_AFTER)
         async with asyncio.TaskGroup() as servers:
-            back = _admin_server(settings, gateway, multiprocess="PROMETHEUS_MULTIPROC_DIR" in environment)
+            back = _admin_server(gateway, connections, multiprocess="PROMETHEUS_MULTIPROC_DIR" in environment)
             servers.create_task(back.serve([admin]))
             log.info("gateway worker is serving", extra={"pid": os.getpid(), "port": public.getsockname()[1]})
             await front.serve([public])
@@ -78,9 +85,11 @@ def _drain(gateway: Gateway) -> None:
     log.info("draining", extra={"open_requests": gateway.front.open_requests})
 
 
-def _admin_server(settings: GatewaySettings, gateway: Gateway, *, multiprocess: bool) -> uvicorn.Server:
+def _admin_server(gateway: Gateway, connections: Connections, *, multiprocess: bool) -> uvicorn.Server:
     config = uvicorn.Config(
-        operations(gateway.front, gateway.pipeline, gateway.pool, gateway.spool, multiprocess=multiprocess),
+        operations(
+            gateway.front, connections, gateway.pipeline, gateway.pool, gateway.spool, multiprocess=multiprocess
+        ),
         ws="none",
         lifespan="off",
         access_log=False,
@@ -88,7 +97,7 @@ def _admin_server(settings: GatewaySettings, gateway: Gateway, *, multiprocess: 
         log_config=None,
         timeout_graceful_shutdown=1,
     )
-    return GatewayServer(config, delay=0.0, on_drain=lambda: None)
+    return GatewayServer(config)
 
 
 async def _follow_parent(parent: int | None, server: GatewayServer) -> None:

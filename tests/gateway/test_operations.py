@@ -121,8 +121,9 @@ def test_readiness_names_its_checks(gateway: RunningGateway) -> None:
     assert ready == {
         "status": 200,
         "ready": True,
-        "checks": {"redis": "ok", "postgres": "ok", "spool": "ok", "draining": False},
+        "checks": {"redis": "ok", "postgres": "ok", "spool": "ok", "connections": "ok", "draining": False},
         "open_requests": 0,
+        "connections": 0,
     }
     assert gateway.healthy()
 

@@ -87,8 +87,18 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(port: int) -> AsyncIterator[Wire]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+async def wire(port: int, *, receive_buffer: int | None = None) -> AsyncIterator[Wire]:
+    """`receive_buffer` makes it small: a client that reads little at a time."""
+    sock = socket.socket()
+    if receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    except BaseException:
+        sock.close()
+        raise
+    reader, writer = await asyncio.open_connection(sock=sock, limit=receive_buffer or 2**20)
     try:
         yield Wire(reader, writer)
     finally:
