@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.running_gateway import RunningGateway
 IDLE_SECONDS = 0.6
 BODY = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}).encode()
 MODELS = b"GET /v1/models HTTP/1.1\r\nhost: gateway\r\n"
-LONG = {"max_tokens": 16_000, "n": 40}
+LONG: dict[str, Any] = {"max_tokens": 16_000, "n": 40}
 """An answer of megabytes."""
 HOLD = "[[sim first_byte_ms=1500]]"
 
