@@ -9,11 +9,13 @@ From a client's bytes to an upstream's answer, and to one usage event: every req
 3. `admission` asks Redis once whether the account and the key may, and reserves an upper bound: `demand` says how much
    that is, from the `token_estimate` of the input. `refusal` words what stands in the way. While Redis is away,
    `exposure` bounds what is still served.
-4. `failover` opens an answer: `routing` orders the targets, `upstreams` asks one of them over `transport` in the words
-   of `translators`, `retry_policy` decides what an `upstream_failure` means, `circuit_breaker` remembers it. Nothing is
-   tried again once a byte has reached the client.
+4. `failover` opens an answer: `routing` orders the targets, `target_search` takes the next that can be asked,
+   `upstreams` asks it over `transport` in the words of `translators`. `retry_policy` decides what an `upstream_failure`
+   means, `circuit_breaker` and `rate_pause` remember it, `verdict` words it when nobody has answered. Nothing is tried
+   again once a byte of the answer has reached the client.
 5. `relay` carries the answer to the client, chunk by chunk as `sse` finds them, and decides by `charge` what it used.
-   `leases` keeps the reservation of a long answer alive; `hang_up` stops the upstream when the client has gone.
+   `leases` keeps the reservation of a long answer alive, `keep_alive` the connection of a client whose stream is
+   silent; `hang_up` stops the upstream when the client has gone.
 6. `settlement` ends the `reservation`, exactly once, and its `event_draft` becomes the usage event: over
    `redis_pipeline`, the one connection that all requests share, or through the `spool` when Redis does not answer. What
    Redis acknowledged a moment before it was lost goes there too (`recent_endings`).

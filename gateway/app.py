@@ -23,6 +23,7 @@ from gateway.exposure import Exposure
 from gateway.failover import Failover
 from gateway.front import Front
 from gateway.hang_up import HangUps
+from gateway.keep_alive import KeepAlives
 from gateway.leases import Leases
 from gateway.models import PREFIX, Models
 from gateway.recent_endings import RecentEndings
@@ -72,6 +73,7 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
     )
     exposure = Exposure(limit=settings.gateway_offline_exposure_usd, memory=settings.gateway_offline_memory_seconds)
     leases = Leases(lease_seconds=settings.gateway_lease_seconds)
+    keep_alives = KeepAlives(seconds=settings.gateway_keepalive_seconds)
     pipeline = RedisPipeline(
         settings.redis_url,
         [load_script(name) for name in SCRIPTS],
@@ -102,7 +104,6 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
         ),
         catalog=catalog,
         failover=Failover(
-            catalog,
             transport,
             RetryPolicy(max_attempts=settings.gateway_max_attempts, max_seconds=settings.gateway_retry_seconds),
             HangUps(most_drains=drains, drain_seconds=settings.gateway_drain_seconds),
@@ -111,6 +112,7 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
         ),
         relay=Relay(failpoints),
         leases=leases,
+        keep_alives=keep_alives,
         failpoints=failpoints,
         max_body_bytes=settings.gateway_max_body_bytes,
         body_seconds=settings.gateway_body_seconds,
@@ -131,7 +133,7 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
         owned = [
             tasks.create_task(work)
             for work in (
-                *(pipeline.run(), spool.run(), catalog.run(), leases.run(), request_log.run()),
+                *(pipeline.run(), spool.run(), catalog.run(), leases.run(), keep_alives.run(), request_log.run()),
                 agree_when_reachable(pool, shard_count),
             )
         ]

@@ -9,6 +9,7 @@ from gateway.catalog import Catalog
 from gateway.chat_request import ChatRequest
 from gateway.exchange import Exchange
 from gateway.failover import Failover
+from gateway.keep_alive import KeepAlives
 from gateway.leases import Leases
 from gateway.limit_headers import limit_headers
 from gateway.relay import Relay
@@ -25,6 +26,7 @@ class ChatCompletions:
     failover: Failover
     relay: Relay
     leases: Leases
+    keep_alives: KeepAlives
     failpoints: Failpoints
     max_body_bytes: int
     body_seconds: float
@@ -33,18 +35,21 @@ class ChatCompletions:
         """Raises GatewayError before the answer has started; after that the answer itself tells what went wrong."""
         client.principal = await self.authentication.identify(client.headers)
         chat = ChatRequest.parse(await client.read_body(limit=self.max_body_bytes, seconds=self.body_seconds))
-        model = client.model = self.catalog.model(chat.model)
-        refuse_unpriced(chat, model)
+        routed = self.catalog.model(chat.model)
+        client.model = routed.model
+        refuse_unpriced(chat, routed.model)
 
         reservation = client.reservation = await self.admission.admit(
-            client.principal, chat, model, event_id=client.request_id, now_ms=client.received_ms
+            client.principal, chat, routed.model, event_id=client.request_id, now_ms=client.received_ms
         )
         self.failpoints.reach("after_admission")
         client.answer_headers += limit_headers(reservation.limits)
         self.leases.add(reservation)
         try:
-            async with reservation.ended_on_error():
-                answer = await self.failover.open(client, chat, model, reservation)
+            async with reservation.ended_on_error(), self.keep_alives.of(client, chat, reservation):
+                answer = await self.failover.open(
+                    client, chat, routed, reservation, account=client.principal.account_id
+                )
                 await self.relay.run(client, answer, reservation)  # Settles it, whatever happens.
         finally:
             self.leases.remove(reservation)

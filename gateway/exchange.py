@@ -74,6 +74,8 @@ class Exchange:
         self.reservation: Reservation | None = None
         self.started = False
         self.finished = False
+        self.quiet = True
+        """Nothing has been sent since somebody last set this."""
         self.status = 0
         self.answer_headers: Headers = []
         """Headers that every answer to this request carries, errors included."""
@@ -112,7 +114,7 @@ class Exchange:
             raise _too_large(limit)
         return body
 
-    async def start(self, status: int, headers: Headers) -> None:
+    def start(self, status: int, headers: Headers) -> None:
         """Begin a streamed answer."""
         self._note_start(status)
         if not self._connection.hung_up:
@@ -125,6 +127,7 @@ class Exchange:
             await connection.drain()
         if connection.hung_up:
             raise ClientGone
+        self.quiet = False
         if more:
             connection.write_chunk(chunk)
         else:
@@ -137,6 +140,7 @@ class Exchange:
         if connection.blocked or connection.hung_up:
             return False
         if chunk:
+            self.quiet = False
             connection.write_chunk(chunk)
         return True
 

@@ -23,24 +23,22 @@ from gateway.charge import Charge
 from gateway.errors import UpstreamFailed
 from gateway.event_draft import Ending
 from gateway.exchange import ClientGone, Exchange
-from gateway.failover import OpenAnswer, transport_failure
+from gateway.failover import OpenAnswer
 from gateway.headers import Headers
+from gateway.keep_alive import EVENT_STREAM
 from gateway.reservation import Reservation
+from gateway.translators.keep_alive_frame import without_role
 from gateway.translators.translator import Answer, StreamTranslator
 from gateway.transport.errors import TransportError
 from gateway.upstream_failure import UpstreamFailure
 from gateway.upstreams import AttemptOutcome
+from gateway.verdict import transport_failure
 
 __all__ = ["Relay"]
 
 log = logging.getLogger(__name__)
 
 JSON: Headers = [(b"content-type", b"application/json")]
-EVENT_STREAM: Headers = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),  # nginx would hold chunks back.
-]
 TAIL_SECONDS = 1.0
 """How long the end of a finished answer's body is waited for, so that its connection can be used again."""
 
@@ -61,8 +59,7 @@ class Relay:
             elif opened.stream is not None:
                 await relayed.streamed(opened.stream)
         finally:
-            client.on_hang_up(None)
-            opened.close()
+            opened.close(client)
 
 
 class _Relayed:
@@ -88,7 +85,7 @@ class _Relayed:
         outcome = Outcome.CUT  # Unless the rest gets to say more: cancelled by a shutdown.
         last = b""
         try:
-            await self._client.start(200, EVENT_STREAM)
+            self._start()
             last = await self._pump(stream)
             outcome = self._judge(stream.failure)
         except ClientGone:
@@ -100,6 +97,15 @@ class _Relayed:
             last = _broken_off(stream, failure.message)
         finally:
             await self._end(stream, outcome, last)
+
+    def _start(self) -> None:
+        client, opened = self._client, self._opened
+        if not client.started:
+            client.start(200, EVENT_STREAM)
+            return
+        # A keep-alive has: what it said is not said again, and the first byte that counts is this one.
+        opened.first = without_role(opened.first)
+        client.first_byte_seconds = time.monotonic() - client.received_at
 
     def _judge(self, failure: UpstreamFailure | None) -> Outcome:
         """How the upstream has done, for its circuit and for the event. A hang-up says nothing about it."""
@@ -135,6 +141,8 @@ class _Relayed:
         return out
 
     async def _end(self, stream: StreamTranslator, outcome: Outcome, last: bytes) -> None:
+        if stream.finished and stream.usage is None:
+            await _read_tail(self._opened, stream)  # Some upstreams report it after the end.
         flaw = stream.usage_flaw if stream.finished else outcome.value
         terms = self._reservation.charge_terms
         charge = Charge.of(stream.usage, flaw, stream.delivered_output, terms)
@@ -143,7 +151,7 @@ class _Relayed:
             await self._client.send(last, more=False)
         if stream.finished:
             self._note(stream.oddity)
-            await _read_tail(self._opened)
+            await _read_tail(self._opened, stream)
 
     def _note(self, oddity: str | None) -> None:
         if oddity is not None:
@@ -155,14 +163,14 @@ class _Relayed:
         self._failpoints.reach("after_settlement")
 
 
-async def _read_tail(opened: OpenAnswer) -> None:
+async def _read_tail(opened: OpenAnswer, stream: StreamTranslator) -> None:
     """An answer can be complete before its body is: without the body's end the connection can't serve again."""
     if opened.exchange.complete:
         return
     try:
         async with asyncio.timeout(TAIL_SECONDS):
-            while await opened.exchange.next_chunk():
-                pass
+            while chunk := await opened.exchange.next_chunk():
+                stream.feed(chunk)
     except (TransportError, TimeoutError, ClientGone):
         return  # `close` drops the connection instead.
 

@@ -54,6 +54,8 @@ class Reservation:
         self.on_trust = on_trust
         """Redis could not say whether it may: it holds nothing there, and what it owes goes to the disk first."""
         self.attempt = 0
+        self.sent = False
+        """The transport has handed the request of this attempt to a connection: the upstream may be at work on it."""
         self.target: Target | None = None
         self.progress: StreamTranslator | None = None
         """The streamed answer that is under way."""
@@ -108,7 +110,7 @@ class Reservation:
         return self._settlement.release(self.keys, void, self._draft.principal, self._offline_cost)
 
     def ended_on_error(self) -> "_EndedOnError":
-        """`async with`: an error inside releases; a client that hangs up after the dispatch pays for its input."""
+        """`async with`: an error inside releases; a client that hangs up after the request was sent pays its input."""
         return _EndedOnError(self)
 
     def estimate(self) -> UsageEvent:
@@ -146,7 +148,7 @@ class _EndedOnError:
         reservation = self._reservation
         if error is None or reservation.ended:
             return
-        if isinstance(error, HUNG_UP) and reservation.attempt:
+        if isinstance(error, HUNG_UP) and reservation.sent:
             usage = TokenUsage(input=reservation.charge_terms.likely_input)
             await reservation.settle(
                 Ending(usage=usage, outcome=Outcome.CLIENT_GONE, estimated="client_gone", status=ClientGone.status)

@@ -36,9 +36,12 @@ class _Reaction(Enum):
 REACTIONS: dict[Fault, _Reaction] = {
     Fault.REQUEST: _Reaction.GIVE_UP,  # Every upstream would refuse it.
     Fault.ACCOUNT: _Reaction.NEXT,  # Waiting doesn't bring credit back.
+    Fault.UNCLEAR: _Reaction.NEXT,  # Asked the same, it would say the same.
     Fault.RATE: _Reaction.RETRY,
     Fault.UPSTREAM: _Reaction.RETRY,
     Fault.TIMEOUT: _Reaction.NEXT,  # The client has waited a whole time-out for this one already.
+    Fault.GARBAGE: _Reaction.NEXT,  # A complete answer may have been billed: never twice by the same upstream.
+    Fault.TOO_LARGE: _Reaction.GIVE_UP,
 }
 
 

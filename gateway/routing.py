@@ -1,13 +1,25 @@
 """In which order the targets of a model are tried. Pure: the dice are an argument."""
 
 from collections.abc import Callable, Sequence
-
-from core.models_file import Target
+from typing import Protocol, TypeVar
 
 __all__ = ["order_of_targets"]
 
 
-def order_of_targets(targets: Sequence[Target], dice: Callable[[], float]) -> list[Target]:
+class Weighted(Protocol):
+    """A target, or what asks it."""
+
+    @property
+    def priority(self) -> int: ...
+
+    @property
+    def weight(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=Weighted)
+
+
+def order_of_targets(targets: Sequence[Item], dice: Callable[[], float]) -> list[Item]:
     """Lower `priority` first; among equals a draw by `weight`, without putting any back. `dice` draws from [0, 1)."""
     if len(targets) == 1:
         return list(targets)

@@ -37,6 +37,8 @@ class GatewaySettings:
     gateway_body_seconds: float = setting(30.0, least=0.1)
     """How long a client may take to send its body."""
     gateway_max_answer_bytes: int = setting(64 * MEBIBYTE, least=1024)
+    gateway_keepalive_seconds: float = setting(10.0, least=0.1)
+    """How long the client of a stream waits for a byte at most, when the upstream sends nothing."""
     gateway_max_open_requests: int = setting(12_000, least=1)
     """Per worker process; more are answered with 503."""
 

@@ -13,12 +13,18 @@ class Fault(Enum):
     """The client's request: every upstream would refuse it. Passed on as it is."""
     ACCOUNT = "account"
     """Our account at this provider (bad key, no credit, model not enabled): another target may work, this one won't."""
+    UNCLEAR = "unclear"
+    """The request or our account: refused without words that tell which. Another target may take it."""
     RATE = "rate"
     """Our account is at the provider's rate limit: the same target works later, another one now."""
     UPSTREAM = "upstream"
-    """The provider or the way to it: overloaded, 5xx, broken connection, garbage."""
+    """The provider or the way to it: overloaded, 5xx, broken connection."""
     TIMEOUT = "timeout"
     """The provider did not answer in time."""
+    GARBAGE = "garbage"
+    """The provider said 200 and sent all of something that can't be read: asked again, it might bill again."""
+    TOO_LARGE = "too large"
+    """The provider's answer is over our limit. It is billed, and would be as large at any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +41,5 @@ class UpstreamFailure:
     """Seconds the upstream asked to wait."""
     dispatched: bool = True
     """False when the request can't have reached the upstream: it can be repeated without a second bill."""
+    detail: str = ""
+    """For the log only: it may hold addresses."""

@@ -5,7 +5,7 @@ import orjson
 __all__ = ["error_frame"]
 
 
-def error_frame(message: str, type: str, code: str | None) -> bytes:
+def error_frame(message: str, type: str, code: str | None, param: str | None = None) -> bytes:
     """Both SDKs raise on it. It is never followed by [DONE]: a broken answer must not look complete."""
-    error = {"message": message, "type": type, "param": None, "code": code}
+    error = {"message": message, "type": type, "param": param, "code": code}
     return b"data: " + orjson.dumps({"error": error}) + b"\n\n"

@@ -11,15 +11,27 @@ from gateway.upstream_failure import Fault, UpstreamFailure
 
 __all__ = ["ErrorObject", "failure_of", "identifier", "load_object"]
 
+UNAUTHORIZED = 401
+"""Only about our key: its words stay with us."""
 MAX_MESSAGE = 1_000
 MAX_NAME = 64
 NAME = re.compile(r"[A-Za-z0-9_.:-]+")
+PLACE = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
+"""Where in a request something is wrong: `messages[1].content`."""
 SECRET = re.compile(r"\b(?:sk|pk|gsk|xai|key|AIza)[-_][A-Za-z0-9*_-]{4,}|Bearer +\S+", re.IGNORECASE)
 
-USUAL_STATUS = {Fault.REQUEST: 400, Fault.ACCOUNT: 403, Fault.RATE: 429, Fault.UPSTREAM: 502, Fault.TIMEOUT: 504}
+USUAL_STATUS = {
+    Fault.REQUEST: 400,
+    Fault.ACCOUNT: 403,
+    Fault.UNCLEAR: 403,
+    Fault.RATE: 429,
+    Fault.UPSTREAM: 502,
+    Fault.TIMEOUT: 504,
+}
 USUAL_TYPE = {
     Fault.REQUEST: "invalid_request_error",
     Fault.ACCOUNT: "api_error",
+    Fault.UNCLEAR: "api_error",
     Fault.RATE: "rate_limit_error",
     Fault.UPSTREAM: "api_error",
     Fault.TIMEOUT: "timeout_error",
@@ -52,7 +64,7 @@ class ErrorObject:
             message=_text(message),
             type=identifier(error.get("type")),
             code=identifier(error.get("code")),
-            param=identifier(error.get("param")),
+            param=identifier(error.get("param"), PLACE),
             metadata=metadata if isinstance(metadata, dict) else {},
         )
 
@@ -89,6 +101,9 @@ def _message(fault: Fault, status: int, error: ErrorObject) -> str:
         return (
             f"The provider refused the gateway's account ({error.code or error.type or status or 'no reason given'})."
         )
+    if fault is Fault.UNCLEAR:
+        reason = f": {error.message}" if error.message and status != UNAUTHORIZED else "."
+        return f"The provider refused this request (HTTP {status or USUAL_STATUS[fault]}){reason}"
     return error.message or f"The provider answered with an error (HTTP {status or USUAL_STATUS[fault]})."
 
 
@@ -98,7 +113,7 @@ def _text(value: object) -> str | None:
     return SECRET.sub("[key]", value)[:MAX_MESSAGE]
 
 
-def identifier(value: object) -> str | None:
+def identifier(value: object, pattern: re.Pattern[str] = NAME) -> str | None:
     """Types, codes and parameters go into logs and answers: None for what is not a short identifier."""
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
-    return text if len(text) <= MAX_NAME and NAME.fullmatch(text) else None
+    return text if len(text) <= MAX_NAME and pattern.fullmatch(text) else None

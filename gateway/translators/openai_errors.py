@@ -1,4 +1,9 @@
-"""Who is to blame for an error of an OpenAI-compatible upstream. The status alone does not tell; the code does."""
+"""
+Who is to blame for an error of an OpenAI-compatible upstream. The status alone does not tell; the code does.
+
+A 401, 403 or 404 is our account's fault only where its words say so: the same statuses come for a parameter that is not
+allowed, for a file the client named, and from a firewall that did not like a prompt.
+"""
 
 from typing import Any
 
@@ -22,6 +27,7 @@ FAULT_BY_NAME = {
     "access_terminated": Fault.ACCOUNT,
     "invalid_api_key": Fault.ACCOUNT,
     "invalid_organization": Fault.ACCOUNT,
+    "missing_scope": Fault.ACCOUNT,
     "unsupported_country_region_territory": Fault.ACCOUNT,
     "model_not_found": Fault.ACCOUNT,
     "DeploymentNotFound": Fault.ACCOUNT,
@@ -38,10 +44,10 @@ FAULT_BY_NAME = {
     "content_policy_violation": Fault.REQUEST,
 }
 FAULT_BY_STATUS = {
-    401: Fault.ACCOUNT,
-    402: Fault.ACCOUNT,
-    403: Fault.ACCOUNT,
-    404: Fault.ACCOUNT,  # We name models and paths ourselves: a 404 is our configuration, not the client's request.
+    401: Fault.UNCLEAR,
+    403: Fault.UNCLEAR,
+    404: Fault.UNCLEAR,
+    407: Fault.UPSTREAM,
     408: Fault.TIMEOUT,
     409: Fault.UPSTREAM,
     425: Fault.UPSTREAM,
@@ -52,6 +58,8 @@ FAULT_BY_STATUS = {
     524: Fault.TIMEOUT,
 }
 FAULT_BY_TYPE = {"invalid_request_error": Fault.REQUEST, "timeout_error": Fault.TIMEOUT}
+REFUSALS = (401, 403, 404)
+UNAUTHORIZED = 401
 CURABLE_LIMIT_SOURCES = {"openrouter_in_flight_budget"}
 INCURABLE_LIMIT_SOURCES = {"openrouter_credits", "openrouter_key_limit"}
 
@@ -75,14 +83,25 @@ def _fault(status: int, error: ErrorObject, wait: float | None) -> Fault:
         return _payment_fault(error, wait)
     if status == 403 and error.metadata.get("reasons"):
         return Fault.REQUEST  # OpenRouter: the input was flagged by moderation.
-    for name in (error.code, error.type):
-        if name in FAULT_BY_NAME:
-            return FAULT_BY_NAME[name]
+    named = next((FAULT_BY_NAME[name] for name in (error.code, error.type) if name in FAULT_BY_NAME), None)
+    if _names_the_request(status, error, named):
+        return Fault.REQUEST
+    if named is not None:
+        return named
     if status in FAULT_BY_STATUS:
         return FAULT_BY_STATUS[status]
     if 400 <= status < 500:
         return Fault.REQUEST
     return FAULT_BY_TYPE.get(error.type or "", Fault.UPSTREAM) if status == 0 else Fault.UPSTREAM
+
+
+def _names_the_request(status: int, error: ErrorObject, named: Fault | None) -> bool:
+    """A refusal that points at a part of the request. `model` is ours: clients name another one."""
+    if status not in REFUSALS or named not in (None, Fault.ACCOUNT):
+        return False
+    if error.param not in (None, "model"):
+        return True
+    return named is None and error.type == "invalid_request_error" and status != UNAUTHORIZED
 
 
 def _payment_fault(error: ErrorObject, wait: float | None) -> Fault:

@@ -31,6 +31,9 @@ def decide(
         (Fault.RATE, NEXT, STAY),
         (Fault.UPSTREAM, STAY, STAY),
         (Fault.TIMEOUT, NEXT, GIVE_UP),
+        (Fault.UNCLEAR, NEXT, GIVE_UP),
+        (Fault.GARBAGE, NEXT, GIVE_UP),
+        (Fault.TOO_LARGE, GIVE_UP, GIVE_UP),
     ],
 )
 def test_each_fault_has_its_reaction(fault: Fault, another_upstream: Decision, the_last_one: Decision) -> None:

@@ -1,4 +1,9 @@
-"""Who is to blame for an error of Anthropic: status and type tell, except where money or our account is the cause."""
+"""
+Who is to blame for an error of Anthropic: status and type tell, except where money or our account is the cause.
+
+A missing permission is our account's fault where the message speaks of the key, and something missing where it is the
+model, which we name; else the request may have asked for it (a container, a file, a beta).
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -34,10 +39,11 @@ STATUS_BY_TYPE = {
     "overloaded_error": 529,
 }
 FAULT_BY_STATUS = {
-    401: Fault.ACCOUNT,
+    401: Fault.UNCLEAR,
     402: Fault.ACCOUNT,
-    403: Fault.ACCOUNT,
-    404: Fault.ACCOUNT,  # We name models and paths ourselves: a 404 is our configuration, not the client's request.
+    403: Fault.UNCLEAR,
+    404: Fault.UNCLEAR,
+    407: Fault.UPSTREAM,
     408: Fault.TIMEOUT,
     409: Fault.UPSTREAM,
     425: Fault.UPSTREAM,
@@ -46,8 +52,12 @@ FAULT_BY_STATUS = {
     504: Fault.TIMEOUT,
     524: Fault.TIMEOUT,
 }
-NO_CREDIT = "credit balance is too low"
-"""Sent as a plain 400 without a code: the one case that only its wording tells."""
+NO_CREDIT = "your credit balance is too low"
+"""Begins a plain 400 without a code. Only the beginning counts: the rest may repeat the request's words."""
+OUR_KEY = "your api key"
+OUR_MODEL = "model:"
+NOTHING_NAMED = ("", "not found")
+"""What is said of a path: our configuration, or a proxy on the way."""
 TOO_LONG = "prompt is too long"
 
 
@@ -70,7 +80,22 @@ def _failure(status: int, error: ErrorObject, wait: float | None) -> UpstreamFai
     error = replace(error, code=code)
     if code in FAULT_BY_ERROR_CODE:
         return failure_of(FAULT_BY_ERROR_CODE[code], status, error, wait)
-    if status == 400 and NO_CREDIT in message:
+    if status == 400 and message.startswith(NO_CREDIT):
         return failure_of(Fault.ACCOUNT, status, error, wait)
+    fault = _fault_by_words(status, error.type, message)
+    if fault is not None:
+        return failure_of(fault, status, error, wait)
     default = Fault.REQUEST if 400 <= status < 500 else Fault.UPSTREAM
     return failure_of(FAULT_BY_STATUS.get(status, default), status, error, wait)
+
+
+def _fault_by_words(status: int, type: str | None, message: str) -> Fault | None:
+    if type == "invalid_request_error" and status in (403, 404):
+        return Fault.REQUEST
+    if type == "authentication_error":
+        return Fault.ACCOUNT
+    if type == "permission_error" and message.startswith(OUR_KEY):
+        return Fault.ACCOUNT
+    if type == "not_found_error" and message not in NOTHING_NAMED:
+        return Fault.ACCOUNT if message.startswith(OUR_MODEL) else Fault.REQUEST
+    return None

@@ -15,10 +15,11 @@ def failure(status: int, headers: dict[bytes, bytes] | None = None, **error: Any
     ("status", "fault"),
     [
         (400, Fault.REQUEST),
-        (401, Fault.ACCOUNT),
+        (401, Fault.UNCLEAR),
         (402, Fault.ACCOUNT),
-        (403, Fault.ACCOUNT),
-        (404, Fault.ACCOUNT),
+        (403, Fault.UNCLEAR),
+        (404, Fault.UNCLEAR),
+        (407, Fault.UPSTREAM),
         (408, Fault.TIMEOUT),
         (409, Fault.UPSTREAM),
         (413, Fault.REQUEST),
@@ -52,6 +53,17 @@ def test_the_status_tells_who_is_to_blame_where_nothing_else_does(status: int, f
         (400, {"code": "billing_hard_limit_reached"}, Fault.ACCOUNT),
         (400, {"code": "context_length_exceeded"}, Fault.REQUEST),
         (404, {"code": "DeploymentNotFound"}, Fault.ACCOUNT),
+        (401, {"type": "invalid_request_error", "code": "invalid_api_key"}, Fault.ACCOUNT),
+        (401, {"type": "invalid_request_error"}, Fault.UNCLEAR),
+        (403, {"type": "request_forbidden"}, Fault.UNCLEAR),
+        (403, {"type": "invalid_request_error"}, Fault.REQUEST),
+        (403, {"type": "invalid_request_error", "param": "logprobs"}, Fault.REQUEST),
+        (403, {"code": "unsupported_country_region_territory"}, Fault.ACCOUNT),
+        (404, {"type": "invalid_request_error", "code": "model_not_found"}, Fault.ACCOUNT),
+        (404, {"type": "invalid_request_error", "code": "model_not_found", "param": "model"}, Fault.ACCOUNT),
+        (404, {"code": "model_not_found", "param": "tools[0].model"}, Fault.REQUEST),
+        (404, {"type": "invalid_request_error", "param": "file_id"}, Fault.REQUEST),
+        (401, {"code": "x", "param": "tools[0].authorization"}, Fault.REQUEST),
         (503, {"code": "server_is_overloaded"}, Fault.UPSTREAM),
         (403, {"code": 403, "metadata": {"reasons": ["violence"]}}, Fault.REQUEST),
         (402, {"code": 402, "metadata": {"limit_source": "openrouter_credits"}}, Fault.ACCOUNT),
@@ -78,6 +90,18 @@ def test_a_refused_request_keeps_the_upstreams_words_type_code_and_parameter() -
     assert found == UpstreamFailure(
         Fault.REQUEST, 400, "Bad temperature", "invalid_request_error", "bad", "temperature", None
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "The provider refused this request (HTTP 401)."),
+        (403, "The provider refused this request (HTTP 403): No such thing for [key]"),
+    ],
+)
+def test_an_unclear_refusal_gives_its_reason_but_for_what_can_only_be_our_key(status: int, message: str) -> None:
+    """S14, C1"""
+    assert failure(status, message="No such thing for sk-abcdefgh").message == message
 
 
 def test_what_a_provider_says_about_our_account_stays_with_us() -> None:

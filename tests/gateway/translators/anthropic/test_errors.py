@@ -21,8 +21,12 @@ def failure(
         (400, "invalid_request_error", Fault.REQUEST),
         (401, "authentication_error", Fault.ACCOUNT),
         (402, "billing_error", Fault.ACCOUNT),
-        (403, "permission_error", Fault.ACCOUNT),
-        (404, "not_found_error", Fault.ACCOUNT),
+        (401, "", Fault.UNCLEAR),
+        (403, "permission_error", Fault.UNCLEAR),
+        (403, "forbidden", Fault.UNCLEAR),
+        (403, "invalid_request_error", Fault.REQUEST),
+        (404, "not_found_error", Fault.REQUEST),
+        (404, "", Fault.UNCLEAR),
         (408, "timeout_error", Fault.TIMEOUT),
         (409, "conflict_error", Fault.UPSTREAM),
         (413, "request_too_large", Fault.REQUEST),
@@ -58,6 +62,30 @@ def test_the_error_code_tells_what_waiting_can_not_cure(status: int, type: str, 
     found = failure(status, type, error_code=code)
 
     assert (found.fault, found.code) == (fault, code)
+
+
+@pytest.mark.parametrize(
+    ("status", "type", "message", "fault"),
+    [
+        (403, "permission_error", "Your API key does not have permission to use the model.", Fault.ACCOUNT),
+        (403, "permission_error", "The beta `x` is not enabled.", Fault.UNCLEAR),
+        (404, "not_found_error", "model: claude-99", Fault.ACCOUNT),
+        (404, "not_found_error", "Container c_1 was not found.", Fault.REQUEST),
+        (404, "not_found_error", "Not found", Fault.UNCLEAR),
+    ],
+)
+def test_only_words_about_our_key_or_our_model_blame_our_account(
+    status: int, type: str, message: str, fault: Fault
+) -> None:
+    """S14, C1"""
+    assert failure(status, type, message).fault is fault
+
+
+def test_a_request_that_quotes_the_words_for_no_credit_is_a_bad_request() -> None:
+    """C1: Anthropic repeats the names of unknown fields."""
+    message = "messages.0.your credit balance is too low: Extra inputs are not permitted"
+
+    assert failure(400, "invalid_request_error", message).fault is Fault.REQUEST
 
 
 def test_no_credit_is_our_account_although_it_comes_as_a_bad_request() -> None:
