@@ -212,7 +212,9 @@ class _Request:
         await asyncio.sleep(seconds)
         self.client.upstream_seconds += seconds
         if self.client.client_gone:
-            await self.reservation.release(ClientGone.status)  # What has failed costs nothing, and nothing else has been asked.
+            await self.reservation.release(
+                ClientGone.status
+            )  # What has failed costs nothing, and nothing else has been asked.
             raise ClientGone  # Nobody waits for another attempt.
 
 
