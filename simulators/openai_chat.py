@@ -65,11 +65,7 @@ class OpenAIChat:
 
     def reply(self, request: Request, prompt: Prompt, points: list[Breakpoint], api_key: str) -> OpenAIReply:
         body, script = request.body, request.script
-        window = request.family.context
-        if prompt.tokens > window:
-            what = f"This model's maximum context length is {window} tokens."
-            message = f"{what} However, your messages resulted in {prompt.tokens} tokens."
-            raise Refused(400, message, code="context_length_exceeded", param="messages")
+        _refuse_too_long(body, prompt, request.family.context)
         answers = tuple(compose(_demand(request, prompt, index)) for index in range(body.get("n") or 1))
         # OpenAI bills what it writes into its cache as plain input: only the reading is a class of its own.
         read = self._cache.use(api_key, points, prompt.tokens).read
@@ -99,6 +95,19 @@ class OpenAIChat:
 
     def error_event(self, refused: Refused, request_id: str) -> bytes:
         return openai_errors.error_event(refused)
+
+
+def _refuse_too_long(body: dict[str, Any], prompt: Prompt, window: int) -> None:
+    """The prompt, and the limit of the answer with it, must fit."""
+    limit = body.get("max_completion_tokens") or body.get("max_tokens") or 0
+    if prompt.tokens + limit <= window:
+        return
+    asked = f"your messages resulted in {prompt.tokens} tokens."
+    if prompt.tokens <= window:
+        parts = f"{prompt.tokens} in the messages, {limit} in the completion"
+        asked = f"you requested {prompt.tokens + limit} tokens ({parts})."
+    message = f"This model's maximum context length is {window} tokens. However, {asked}"
+    raise Refused(400, message, code="context_length_exceeded", param="messages")
 
 
 def _add_tool(prompt: Prompt, tool: dict[str, Any]) -> None:

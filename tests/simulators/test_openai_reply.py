@@ -303,3 +303,26 @@ def test_models_are_listed_and_unknown_ones_are_not_found(openai: OpenAI, lenien
 def test_a_wrong_key_is_refused(openai: OpenAI, lenient_upstream: SimulatedUpstream, header: str) -> None:
     with pytest.raises(sdk.AuthenticationError):
         openai.chat.completions.create(model="gpt-4o", messages=user("x"), extra_headers={"authorization": header})
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (1_000, "you requested 16600 tokens (15600 in the messages, 1000 in the completion)"),
+        (785, None),
+        (None, None),
+    ],
+)
+def test_c10_prompt_and_limit_must_fit_the_window_together(
+    openai: OpenAI, lenient_upstream: SimulatedUpstream, limit: int | None, said: str | None
+) -> None:
+    fields: dict[str, Any] = {} if limit is None else {"max_tokens": limit}
+    if said is None:
+        openai.chat.completions.create(model="gpt-3.5-turbo", messages=user("x" * 62_400), **fields)
+        return
+
+    with pytest.raises(sdk.BadRequestError, match="maximum context length is 16385") as caught:
+        openai.chat.completions.create(model="gpt-3.5-turbo", messages=user("x" * 62_400), **fields)
+
+    assert caught.value.code == "context_length_exceeded"
+    assert said in caught.value.message
