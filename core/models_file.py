@@ -35,7 +35,7 @@ SCHEMAS = ("openai", "anthropic")
 TOKENIZERS = ("openai", "openai-mini", "claude", "claude-4")
 MAX_TOKENS_PARAMETERS = ("max_completion_tokens", "max_tokens")
 FOREIGN_FIELDS = ("auto", "drop", "pass")
-UNPRICED = ("web_search", "server_tools", "audio", "images", "mcp_servers", "container", "prediction", "routing")
+UNPRICED = ("web_search", "server_tools", "audio", "images", "prediction", "routing")
 """What costs more than its tokens, or may: refused unless a model's `allow_unpriced` names it."""
 DEFAULT_OUTPUT_TOKENS = 16_384
 MAX_MODEL_NAME = 256

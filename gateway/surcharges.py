@@ -21,9 +21,9 @@ PARAMETERS = {
     "plugins": "server_tools",  # OpenRouter
     "data_sources": "server_tools",  # Azure
     "audio": "audio",
-    "prediction": "prediction",  # Rejected parts of it are billed as output, beyond the limit.
-    "mcp_servers": "mcp_servers",
-    "container": "container",
+    "prediction": "prediction",  # OpenAI bills rejected parts of it as output, beyond the limit.
+    "mcp_servers": "server_tools",
+    "container": "server_tools",
     "models": "routing",  # OpenRouter, like the next three: another model, or a provider with other prices.
     "route": "routing",
     "provider": "routing",
@@ -38,7 +38,7 @@ def refuse_unpriced(chat: ChatRequest, model: Model) -> None:
     document = chat.document
     if not PARAMETERS.keys().isdisjoint(document):
         for name, kind in PARAMETERS.items():
-            if document.get(name):
+            if document.get(name) and (name != "prediction" or _asks_openai(model)):
                 _require(kind, model, f"`{name}`", name)
     if chat.media and any(part.get("input_audio") is not None for part in chat.media):
         _require("audio", model, "Sound as input", "messages")
@@ -69,6 +69,10 @@ def _require(kind: str, model: Model, what: str, param: str) -> None:
     if kind not in model.allow_unpriced:
         message = f"{what} costs more than its tokens, and is not enabled for {model.name!r} here."
         raise InvalidRequest(message, param=param, code="unsupported_parameter")
+
+
+def _asks_openai(model: Model) -> bool:
+    return any(target.provider.schema == "openai" for target in model.targets)
 
 
 def _list(value: Any) -> list[Any]:

@@ -41,8 +41,8 @@ SURCHARGES: list[tuple[str, str, dict[str, Any]]] = [
         {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AA"}}]}]},
     ),
     ("images", "modalities", {"modalities": ["image"]}),
-    ("mcp_servers", "mcp_servers", {"mcp_servers": [{"type": "url"}]}),
-    ("container", "container", {"container": "c_1"}),
+    ("server_tools", "mcp_servers", {"mcp_servers": [{"type": "url"}]}),
+    ("server_tools", "container", {"container": "c_1"}),
     ("prediction", "prediction", {"prediction": {"type": "content", "content": "x"}}),
     ("routing", "models", {"models": ["openai/gpt-5-pro"]}),
     ("routing", "provider", {"provider": {"order": ["dear"]}}),
@@ -85,3 +85,9 @@ def test_a_service_tier_without_a_price_is_refused(tier: str) -> None:
 @pytest.mark.parametrize("tier", [None, "auto", "default", "standard_only", "flex"])
 def test_ordinary_requests_pass(fields: dict[str, Any], tier: str | None) -> None:
     refuse_unpriced(chat(service_tier=tier, **fields), model())
+
+
+def test_a_prediction_is_free_where_it_is_ignored() -> None:
+    claude = MODELS.replace('"openai"', '"anthropic"').format(allowed="[]")
+
+    refuse_unpriced(chat(prediction={"type": "content", "content": "x"}), ModelsFile.parse(claude, {}).models["m"])
