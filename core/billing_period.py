@@ -1,11 +1,37 @@
-"""Which billing period pays for an event."""
+"""Which billing period pays for what happens now. The rule stands here alone: who publishes an account tells Redis."""
 
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 
-__all__ = ["billing_period"]
+__all__ = ["BillingPeriods", "billing_period", "billing_periods"]
+
+
+@dataclass(frozen=True, slots=True)
+class BillingPeriods:
+    """A period is named by its first day. It ends where the next one begins."""
+
+    current: date
+    ends: datetime
+    following: date
+    following_ends: datetime
+
+
+def billing_periods(moment: datetime) -> BillingPeriods:
+    """The period that contains `moment` (aware UTC) and the one after it: calendar months, as long as no subscription
+    gives an account periods of its own."""
+    current = billing_period(moment)
+    following = _next_month(current)
+    return BillingPeriods(current, _midnight(following), following, _midnight(_next_month(following)))
 
 
 def billing_period(moment: datetime) -> date:
-    """The first day of the period that contains `moment` (aware UTC): the calendar month, as long as no subscription
-    gives an account a period of its own."""
+    """The first day of the period that contains `moment`."""
     return moment.date().replace(day=1)
+
+
+def _next_month(first: date) -> date:
+    return first.replace(year=first.year + 1, month=1) if first.month == 12 else first.replace(month=first.month + 1)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

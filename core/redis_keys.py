@@ -10,6 +10,9 @@ number would look for accounts where they are not.
 | field | unit | written by | meaning |
 |---|---|---|---|
 | status | active, suspended, revoked | publish | |
+| epoch | the server's `run_id` | publish, rebuild | for which life of the server the scope was published |
+| period, next_period | first day | publish | accounts only; pays for the account and its keys, until its `ends` |
+| period_ends, next_period_ends | ms since 1970 | publish | accounts only |
 | revision | number | publish | of the row in Postgres; an older one never overwrites a newer one |
 | rpm, tpm, concurrency | per minute, per minute, at once | publish | empty = no limit |
 | cap | nano-dollars per period | publish | empty = no cap |

@@ -17,6 +17,7 @@ from core.usage_event import UsageEvent
 __all__ = [
     "ConfirmedEntry",
     "LedgerTotal",
+    "PublishedTotal",
     "admit",
     "confirm",
     "publish",
@@ -32,7 +33,7 @@ __all__ = [
 def admit(
     keys: ReservationKeys,
     *,
-    period: str,
+    epoch: str,
     model: str,
     lease_ms: int,
     input_tokens: int,
@@ -43,13 +44,14 @@ def admit(
     choices: int,
     event: bytes,
 ) -> Call:
-    """`event` is recorded if nobody ends the reservation: an estimate."""
+    """`epoch` is the `run_id` of the server that this connection leads to. `event` is recorded if nobody ends the
+    reservation: an estimate."""
     return Call(
         "admit",
         (keys.account, keys.key, keys.reservation, keys.leases),
         (
             keys.event_id,
-            period,
+            epoch,
             model,
             lease_ms,
             input_tokens,
@@ -97,19 +99,28 @@ def release(keys: ReservationKeys, *, only_if_expired: bool = False) -> Call:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedTotal:
+    """What the ledger holds of the scope that is published. `force`: set it even if Redis has a newer one."""
+
+    period: str
+    charged: int
+    version: int
+    force: bool = False
+
+
 def publish(
     scope: str,
     *,
     revision: int,
-    period: str,
-    charged: int,
-    version: int,
+    epoch: str,
+    totals: Sequence[PublishedTotal],
     fields: Mapping[str, Argument | None],
-    force: bool = False,
 ) -> Call:
-    """`fields` are the limits; None = no limit. `force`: set the ledger's total even if Redis has a newer one."""
+    """`epoch` is the server's `run_id`, asked for before Postgres was. `fields` are the limits; None = no limit."""
+    sums = [part for one in totals for part in (one.period, one.charged, one.version, int(one.force))]
     limits = [part for name, value in fields.items() for part in (name, "" if value is None else value)]
-    return Call("publish", (scope,), (revision, period, charged, version, int(force), *limits))
+    return Call("publish", (scope,), (revision, epoch, len(totals), *sums, *limits))
 
 
 @dataclass(slots=True)  # Not frozen: the ledger makes one for each event, and freezing it would triple what that costs.

@@ -10,12 +10,10 @@ without one.
 """
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
-
-import asyncpg
-import redis.exceptions
 
 from core import script_calls
 from core.billing_period import billing_period
@@ -32,6 +30,7 @@ from gateway.errors import Unavailable
 from gateway.event_draft import EventDraft
 from gateway.exposure import Exposure
 from gateway.limit_headers import Limits
+from gateway.look_ups import LookUps
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
 from gateway.refusal import refusal
 from gateway.reservation import Reservation
@@ -40,12 +39,17 @@ from gateway.spool import Spool
 
 __all__ = ["Admission"]
 
+UNTRUSTED = {b"suspended", b"revoked", b"expired", b"cap"}
+"""Refusals after which a key is not served on trust. A full minute says nothing about the next outage."""
+UNCHECKED = "Limits can't be checked right now. Please try again."
+
 
 class Admission:
     def __init__(
         self,
         pipeline: RedisPipeline,
         directory: KeyDirectory,
+        look_ups: LookUps,
         exposure: Exposure,
         settlement: Settlement,
         spool: Spool,
@@ -55,6 +59,7 @@ class Admission:
     ) -> None:
         self._pipeline = pipeline
         self._directory = directory
+        self._look_ups = look_ups
         self._exposure = exposure
         self._settlement = settlement
         self._spool = spool
@@ -72,7 +77,7 @@ class Admission:
         draft = EventDraft(
             event_id=event_id,
             occurred_at=occurred_at,
-            period=billing_period(occurred_at),
+            period=billing_period(occurred_at),  # Until Redis says which one pays.
             principal=principal,
             model=model,
             stream=chat.stream,
@@ -82,23 +87,29 @@ class Admission:
         demand = Demand.of(chat, model)
         try:
             reply = await self._ask(draft, keys, demand)
-            if reply[0] == b"cold":  # A new or emptied Redis has never heard of the account.
-                await self._publish(draft)
+            if reply[0] == b"cold":  # A new, emptied or restarted Redis.
+                await self._publish(principal, self._pipeline.epoch)
                 reply = await self._ask(draft, keys, demand)
         except (RedisAway, RedisReplyError):
-            return self._admit_on_trust(draft, keys, demand)
+            return self._admit_on_trust(draft, keys, demand, Unavailable(UNCHECKED, retry_after=2.0))
+        except Unavailable as error:  # Nobody can say what the account may; a key that was admitted lately goes on.
+            return self._admit_on_trust(draft, keys, demand, error)
         if reply[0] != b"admitted":
-            self._exposure.forget(principal)
+            if reply[0] in UNTRUSTED:
+                self._exposure.forget(principal)
             raise refusal(reply, model.name)
-        self._exposure.remember(principal, time.monotonic())
-        _, granted, cost, *left = reply
+        _, granted, cost, *left, period = reply
+        draft.period = _date(period)
+        self._exposure.remember(principal, draft.period, time.monotonic())
+        if self._spool.empty:
+            self._exposure.give_back(principal)
         return self._reservation(draft, keys, demand, granted, cost, Limits(*left))
 
     async def _ask(self, draft: EventDraft, keys: ReservationKeys, demand: Demand) -> Any:
         return await self._pipeline.call(
             script_calls.admit(
                 keys,
-                period=draft.period.isoformat(),
+                epoch=self._pipeline.epoch,
                 model=draft.model.name,
                 lease_ms=self._lease_ms,
                 input_tokens=demand.input_tokens,
@@ -111,20 +122,22 @@ class Admission:
             )
         )
 
-    async def _publish(self, draft: EventDraft) -> None:
-        try:
-            await self._directory.publish_account(draft.principal.account_id, draft.period)
-            await self._directory.publish_key(draft.principal.key_id, draft.period)
-        except redis.exceptions.RedisError as error:
-            raise RedisAway(str(error)) from error
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise Unavailable("The account can't be looked up right now.", retry_after=1.0) from error
+    async def _publish(self, principal: Principal, epoch: str) -> None:
+        """Raises Unavailable."""
+        account_id, key_id, directory = principal.account_id, principal.key_id, self._directory
+        await self._look_ups.ask(("account", account_id), lambda: directory.publish_account(account_id, epoch=epoch))
+        await self._look_ups.ask(("key", key_id), lambda: directory.publish_key(key_id, epoch=epoch))
 
-    def _admit_on_trust(self, draft: EventDraft, keys: ReservationKeys, demand: Demand) -> Reservation:
-        trusted = self._spool.healthy and self._exposure.admit(draft.principal, demand.cost, time.monotonic())
-        if not trusted:
-            raise Unavailable("Limits can't be checked right now. Please try again.", retry_after=2.0)
+    def _admit_on_trust(
+        self, draft: EventDraft, keys: ReservationKeys, demand: Demand, otherwise: Unavailable
+    ) -> Reservation:
+        period = None
+        if self._spool.healthy:
+            period = self._exposure.admit(draft.principal, demand.cost, time.monotonic())
+        if period is None:
+            raise otherwise
         metrics.OFFLINE_ADMISSIONS.inc()
+        draft.period = period
         return self._reservation(draft, keys, demand, demand.output_tokens, demand.cost, None)
 
     def _reservation(
@@ -140,3 +153,8 @@ class Admission:
             limits=limits,
             on_trust=limits is None,
         )
+
+
+@lru_cache(maxsize=64)
+def _date(text: bytes) -> date:
+    return date.fromisoformat(text.decode())

@@ -25,6 +25,7 @@ from gateway.front import Front
 from gateway.hang_up import HangUps
 from gateway.keep_alive import KeepAlives
 from gateway.leases import Leases
+from gateway.look_ups import LookUps
 from gateway.models import PREFIX, Models
 from gateway.recent_endings import RecentEndings
 from gateway.redis_pipeline import RedisPipeline
@@ -78,7 +79,7 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
         settings.redis_url,
         [load_script(name) for name in SCRIPTS],
         reply_seconds=settings.gateway_redis_seconds,
-        on_change=lambda connected: _redis_changed(connected, exposure, leases, settlement),
+        on_change=lambda connected: _redis_changed(connected, leases, settlement),
     )
     recent = RecentEndings(pipeline)
     spool = Spool(settings.gateway_spool_directory, pipeline, recent, shard_count=shard_count)
@@ -89,8 +90,10 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
         async with asyncio.timeout(START_CHECK_SECONDS):
             await agree_on_shards(pool, shard_count)
     redis = connect_redis(settings.redis_url)
-    directory = KeyDirectory(pool, redis, shard_count=shard_count)
-    authentication = Authentication(settings.peppers, pipeline, directory)
+    look_up_seconds = settings.gateway_lookup_seconds
+    directory = KeyDirectory(pool, redis, shard_count=shard_count, wait_seconds=look_up_seconds)
+    look_ups = LookUps(seconds=look_up_seconds)
+    authentication = Authentication(settings.peppers, pipeline, directory, look_ups)
     transport = Transport(
         ssl_context=verified_context(),  # Takes 40 ms: now, not during the first request.
         max_connections_per_origin=settings.gateway_upstream_connections,
@@ -100,7 +103,7 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
     chat = ChatCompletions(
         authentication=authentication,
         admission=Admission(
-            pipeline, directory, exposure, settlement, spool, shard_count=shard_count, lease_ms=lease_ms
+            pipeline, directory, look_ups, exposure, settlement, spool, shard_count=shard_count, lease_ms=lease_ms
         ),
         catalog=catalog,
         failover=Failover(
@@ -149,10 +152,8 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
             request_log.flush()
 
 
-def _redis_changed(connected: bool, exposure: Exposure, leases: Leases, settlement: Settlement) -> None:
+def _redis_changed(connected: bool, leases: Leases, settlement: Settlement) -> None:
     metrics.REDIS_CONNECTED.set(connected)
-    if connected:
-        exposure.reset()
-    else:
+    if not connected:
         settlement.redis_lost()
         leases.redis_lost()

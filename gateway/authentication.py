@@ -11,13 +11,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TypeVar
 
-import asyncpg
-
 from core.api_key import PepperRing, is_well_formed
 from core.key_directory import KeyDirectory
 from core.principal import Principal
 from core.redis_keys import key_digest
-from gateway.errors import InvalidKey, Unavailable
+from gateway.errors import InvalidKey
+from gateway.look_ups import LookUps
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
 
 __all__ = ["Authentication"]
@@ -25,8 +24,6 @@ __all__ = ["Authentication"]
 KNOWN_KEYS = 100_000
 UNKNOWN_KEYS = 10_000
 UNKNOWN_SECONDS = 5.0
-MAX_LOOK_UPS = 1_000
-"""Look-ups of unknown keys at once; more are told to come back."""
 
 Value = TypeVar("Value")
 
@@ -34,33 +31,32 @@ HOW = "Send your API key as `Authorization: Bearer pk_live_…`."
 
 
 class Authentication:
-    def __init__(self, peppers: PepperRing, pipeline: RedisPipeline, directory: KeyDirectory) -> None:
+    def __init__(
+        self, peppers: PepperRing, pipeline: RedisPipeline, directory: KeyDirectory, look_ups: LookUps
+    ) -> None:
         self._peppers = peppers
         self._pipeline = pipeline
         self._directory = directory
+        self._look_ups = look_ups
         self._known: OrderedDict[bytes, Principal] = OrderedDict()
         self._unknown: OrderedDict[bytes, float] = OrderedDict()
-        self._look_ups: dict[bytes, asyncio.Task[Principal | None]] = {}
 
     async def identify(self, headers: Mapping[bytes, bytes]) -> Principal:
         """Raises InvalidKey, or Unavailable when neither Redis nor Postgres can say whose key it is."""
         key = _bearer(headers)
         digest = self._peppers.current.digest(key)
-        return self._known.get(digest) or await self._look_up(key, digest)
+        principal = self._known.get(digest)
+        if principal is None:
+            return await self._look_up(key, digest)
+        self._known.move_to_end(digest)  # The busiest are forgotten last.
+        return principal
 
     async def _look_up(self, key: str, digest: bytes) -> Principal:
         if not is_well_formed(key):
             raise InvalidKey(f"This is not a valid API key: a character is wrong or missing. {HOW}")
         if self._is_unknown(digest):
             raise InvalidKey("This API key is not known.")
-        task = self._look_ups.get(digest)
-        if task is None:
-            if len(self._look_ups) >= MAX_LOOK_UPS:
-                raise Unavailable("Too many unknown keys are being looked up.", retry_after=1.0)
-            task = self._look_ups[digest] = asyncio.create_task(self._find(self._peppers.digests(key)))
-            task.add_done_callback(lambda _: self._look_ups.pop(digest, None))
-        # Shielded: a client that hangs up must not cancel what others wait for.
-        principal = await asyncio.shield(task)
+        principal = await self._look_ups.ask(digest, lambda: self._find(self._peppers.digests(key)))
         if principal is None:
             _remember(self._unknown, digest, asyncio.get_running_loop().time() + UNKNOWN_SECONDS, UNKNOWN_KEYS)
             raise InvalidKey("This API key is not known.")
@@ -75,10 +71,7 @@ class Authentication:
                 break  # Postgres knows as well.
             if isinstance(reply, bytes):
                 return Principal.parse(reply)
-        try:
-            return await self._directory.find(digests)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise Unavailable("Keys can't be looked up right now.", retry_after=1.0) from error
+        return await self._directory.find(digests)
 
     def _is_unknown(self, digest: bytes) -> bool:
         until = self._unknown.get(digest)

@@ -3,7 +3,9 @@ What may still be served while Redis is away: keys that were admitted here a sho
 for each account. Never an open door, never a closed one for a restart of Redis. Pure: the clock is an argument.
 """
 
+import math
 from collections import OrderedDict
+from datetime import date
 
 from core.principal import AccountId, KeyId, Principal
 
@@ -18,12 +20,12 @@ class Exposure:
     def __init__(self, *, limit: int, memory: float) -> None:
         self._limit = limit
         self._memory = memory
-        self._admitted: OrderedDict[KeyId, float] = OrderedDict()
+        self._admitted: OrderedDict[KeyId, tuple[float, date]] = OrderedDict()
         self._spent: dict[AccountId, int] = {}
 
-    def remember(self, principal: Principal, now: float) -> None:
-        """Redis has admitted this key."""
-        self._admitted[principal.key_id] = now
+    def remember(self, principal: Principal, period: date, now: float) -> None:
+        """Redis has admitted this key; `period` pays for it."""
+        self._admitted[principal.key_id] = now, period
         self._admitted.move_to_end(principal.key_id)
         if len(self._admitted) > MOST_KEYS:
             self._admitted.popitem(last=False)
@@ -32,14 +34,14 @@ class Exposure:
         """Redis has refused this key: what was remembered no longer holds."""
         self._admitted.pop(principal.key_id, None)
 
-    def admit(self, principal: Principal, cost: int, now: float) -> bool:
-        """Take `cost` from the account's exposure, or say no."""
-        admitted_at = self._admitted.get(principal.key_id)
+    def admit(self, principal: Principal, cost: int, now: float) -> date | None:
+        """Take `cost` from the account's exposure and return the period that pays, or say no."""
+        admitted_at, period = self._admitted.get(principal.key_id, (-math.inf, None))
         spent = self._spent.get(principal.account_id, 0)
-        if admitted_at is None or now - admitted_at > self._memory or spent + cost > self._limit:
-            return False
+        if now - admitted_at > self._memory or spent + cost > self._limit:
+            return None
         self._spent[principal.account_id] = spent + cost
-        return True
+        return period
 
     def correct(self, principal: Principal, reserved: int, actual: int) -> None:
         """An answer admitted here has ended: what it really cost replaces the bound."""
@@ -47,6 +49,7 @@ class Exposure:
         if spent is not None:  # An answer of an earlier outage gives back what this one never took.
             self._spent[principal.account_id] = max(0, spent + actual - reserved)
 
-    def reset(self) -> None:
-        """Redis is back and counts again."""
-        self._spent.clear()
+    def give_back(self, principal: Principal) -> None:
+        """Redis counts the account again, and has all that was served without it."""
+        if self._spent:
+            self._spent.pop(principal.account_id, None)

@@ -52,6 +52,8 @@ class GatewaySettings:
 
     gateway_redis_seconds: float = setting(1.0, least=0.05)
     """How long an answer of Redis may take before it counts as away."""
+    gateway_lookup_seconds: float = setting(2.0, least=0.05)
+    """How long a look-up in Postgres, of an unknown key or of an account that Redis does not know, may take."""
     gateway_lease_seconds: float = setting(30.0, least=3.0)
     """How long after a gateway's death its reservations are kept; long answers renew them three times as often."""
     gateway_offline_exposure_usd: int = setting(NANO_PER_USD, parse=parse_usd)

@@ -10,6 +10,7 @@ import time
 
 from redis.asyncio import Redis
 
+from core.key_directory import server_epoch
 from metering.counters import CounterDifference, Counters
 from metering.metrics import COUNTER_DIFFERENCES, COUNTER_REBUILDS
 
@@ -30,7 +31,7 @@ class CounterWatch:
 
     async def round(self) -> bool:
         """One look. Never has more to do at once."""
-        server = str((await self._redis.info("server"))["run_id"])
+        server = await server_epoch(self._redis)
         if server != self._server:
             await self._rebuild()
             self._server = server  # Only now: a rebuild that failed is tried again.

@@ -16,7 +16,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from core import script_calls
-from core.key_directory import KeyDirectory
+from core.key_directory import KeyDirectory, server_epoch
 from core.lua_scripts import ScriptRunner
 from core.principal import AccountId
 from core.redis_keys import ShardKeys
@@ -81,16 +81,17 @@ class Published:
 
     async def restore(self, accounts: Sequence[AccountId] | None, periods: Sequence[date]) -> list[CounterDifference]:
         """Write what Postgres says wherever Redis says otherwise. Harmless at any time and any number of times."""
+        epoch = await server_epoch(self._redis)
         stored = await self._in_redis(await self.scopes(accounts), periods)
         # Read second: what Redis holds beyond this is no batch on its way.
         ledger = await self._in_postgres(accounts, periods)
         wrong = {place: held for place, held in stored.items() if _differs(place, held, ledger, ledger)}
         behind = {place for place, held in wrong.items() if place[1] and held.version < ledger[place].version}
         await self._raise_totals(behind, ledger)
-        for (scope, period), held in wrong.items():
+        for scope, period in wrong:
             if (scope, period) not in behind:
-                ahead = period is not None and held.version > ledger[scope, period].version
-                await self._publish(scope, period or periods[0], force=ahead)
+                await self._publish(scope, period, epoch)
+        await self._warm({scope for scope, _ in stored}, epoch)
         return [_difference(place, held, ledger) for place, held in wrong.items()]
 
     async def _in_postgres(self, accounts: Sequence[AccountId] | None, periods: Sequence[date]) -> Held:
@@ -130,11 +131,19 @@ class Published:
             ]
             await self._scripts.run(script_calls.confirm(shard.usage_stream, (), totals))
 
-    async def _publish(self, scope: Scope, period: date, *, force: bool) -> None:
+    async def _warm(self, scopes: Iterable[Scope], epoch: str) -> None:
+        """What Postgres says has been written for this life of the server: the gateways may rely on it."""
+        for _, part in in_parts(scopes, lambda scope: scope):
+            pipeline = self._redis.pipeline(transaction=False)
+            for scope in part:
+                pipeline.hset(scope.name, "epoch", epoch)
+            await pipeline.execute()
+
+    async def _publish(self, scope: Scope, period: date | None, epoch: str) -> None:
         if scope.key_id == WHOLE_ACCOUNT:
-            await self._directory.publish_account(scope.account_id, period, force=force)
+            await self._directory.publish_account(scope.account_id, epoch=epoch, force_period=period)
         else:
-            await self._directory.publish_key(scope.key_id, period, force=force)
+            await self._directory.publish_key(scope.key_id, epoch=epoch, force_period=period)
 
     def _scope(self, account_id: AccountId, key_id: Any) -> Scope:
         return Scope(account_id, key_id, ShardKeys.of(account_id, self._shard_count))

@@ -8,13 +8,11 @@ it (`poindexter keys publish`). Nothing depends on a cache being deleted.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, date, datetime
 from typing import Any
 
 import asyncpg
 import redis.exceptions
 
-from core.billing_period import billing_period
 from core.key_directory import KeyDirectory
 from core.principal import AccountId, KeyId
 from portal_api.errors import PortalError
@@ -72,15 +70,15 @@ class Publication:
         return count
 
     async def _account(self, account_id: AccountId) -> None:
-        revision = await self._directory.publish_account(account_id, _period())
+        revision = await self._directory.publish_account(account_id)
         if await self._pool.fetchval(OVERTAKE_ACCOUNT, account_id, revision):
-            revision = await self._directory.publish_account(account_id, _period())
+            revision = await self._directory.publish_account(account_id)
         await self._pool.execute(ACCOUNT_PUBLISHED, account_id, revision)
 
     async def _key(self, key_id: KeyId) -> None:
-        revision = await self._directory.publish_key(key_id, _period())
+        revision = await self._directory.publish_key(key_id)
         if await self._pool.fetchval(OVERTAKE_KEY, key_id, revision):
-            revision = await self._directory.publish_key(key_id, _period())
+            revision = await self._directory.publish_key(key_id)
         await self._pool.execute(KEY_PUBLISHED, key_id, revision)
 
     async def _retry(self, publish: Callable[[], Awaitable[None]], saved: Any) -> None:
@@ -96,7 +94,3 @@ class Publication:
                         saved,
                     ) from error
                 await asyncio.sleep(PAUSE_SECONDS * attempt)
-
-
-def _period() -> date:
-    return billing_period(datetime.now(UTC))

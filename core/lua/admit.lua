@@ -2,21 +2,23 @@
 -- of them or from none. The fields are listed in core/redis_keys.py.
 --
 -- KEYS  1 account scope   2 key scope   3 reservation   4 leases
--- ARGV  1 event id        2 period      3 model         4 lease, ms
+-- ARGV  1 event id        2 epoch       3 model         4 lease, ms
 --       5 input tokens (upper bound)          6 cost of the input, nano-dollars (upper bound)
 --       7 output tokens wanted per choice     8 fewest output tokens per choice worth an answer
 --       9 cost of one output token per choice, nano-dollars          10 choices
 --       11 the usage event to record if nobody ends the reservation (an estimate)
 --
 -- Returns {"admitted", output tokens granted per choice, reserved nano-dollars, ms to the next minute,
---          account rpm, requests left, account tpm, tokens left}            (an unset limit is -1, and so is what it leaves)
+--          account rpm, requests left, account tpm, tokens left, period}    (an unset limit is -1, and so is what it leaves)
 --      or {reason, scope, limit, ms to wait}; the reasons are `cold`, `suspended`, `revoked`, `expired`, `model`,
 --         `requests`, `tokens`, `oversized`, `concurrency`, `cap`.
+--
+-- A scope is `cold` unless it was published for this very server: one that has restarted may have come back with an older
+-- state, in which everything that was spent since could be spent again. Likewise when the account's periods are over.
 --
 -- Worked example: cap 1,000,000, ledger 600,000, pending 100,000, reserved 0; a request with input cost 50,000 that wants
 -- 1,000 tokens at 500 each would need 550,000 and finds 300,000: it is granted (300,000 - 50,000) / 500 = 500 tokens.
 
-local period = ARGV[2]
 local input_tokens, input_cost = tonumber(ARGV[5]), tonumber(ARGV[6])
 local granted, fewest = tonumber(ARGV[7]), tonumber(ARGV[8])
 local output_cost, choices = tonumber(ARGV[9]), tonumber(ARGV[10])
@@ -30,9 +32,14 @@ local function whole(number)
     return string.format('%.0f', number)  -- Never 5e+10, which HINCRBY refuses.
 end
 
+local ends = redis.call('HMGET', KEYS[1], 'period', 'period_ends', 'next_period', 'next_period_ends')
+local period
+if now < tonumber(ends[2] or 0) then period = ends[1] elseif now < tonumber(ends[4] or 0) then period = ends[3] end
+if not period then return {'cold', 'account', 0, 0} end
+
 local function read(name, key)
     local values = redis.call('HMGET', key, 'status', 'rpm', 'tpm', 'concurrency', 'cap', 'in_flight', 'reserved',
-        'minute', 'minute_requests', 'minute_tokens', 'ledger:' .. period, 'pending:' .. period, 'expires_at', 'models')
+        'minute', 'minute_requests', 'minute_tokens', 'ledger:' .. period, 'pending:' .. period, 'expires_at', 'models', 'epoch')
     local same_minute = tonumber(values[8] or 0) == minute
     return {
         name = name, key = key, status = values[1],
@@ -42,14 +49,14 @@ local function read(name, key)
         requests = same_minute and tonumber(values[9] or 0) or 0,
         tokens = same_minute and tonumber(values[10] or 0) or 0,
         spent = tonumber(values[11] or 0) + tonumber(values[12] or 0),
-        expires_at = tonumber(values[13] or ''), models = values[14] or '',
+        expires_at = tonumber(values[13] or ''), models = values[14] or '', epoch = values[15],
     }
 end
 
 local scopes = {read('account', KEYS[1]), read('key', KEYS[2])}
 
 for _, scope in ipairs(scopes) do
-    if not scope.status then return {'cold', scope.name, 0, 0} end
+    if not scope.status or scope.epoch ~= ARGV[2] then return {'cold', scope.name, 0, 0} end
 end
 for _, scope in ipairs(scopes) do
     if scope.status ~= 'active' then return {scope.status, scope.name, 0, 0} end
@@ -90,4 +97,4 @@ redis.call('ZADD', KEYS[4], whole(now + tonumber(ARGV[4])), ARGV[1])
 local account = scopes[1]
 return {'admitted', granted, cost, rest_of_minute,
     account.rpm or -1, account.rpm and account.rpm - account.requests - 1 or -1,
-    account.tpm or -1, account.tpm and account.tpm - account.tokens - tokens or -1}
+    account.tpm or -1, account.tpm and account.tpm - account.tokens - tokens or -1, period}

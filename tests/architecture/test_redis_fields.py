@@ -9,7 +9,7 @@ import pytest
 from tests.architecture.sources import ROOT, tree
 
 SCRIPTS = sorted((ROOT / "core" / "lua").glob("*.lua"))
-NO_SCOPE_FIELDS = {"cost", "tokens", "period", "account", "key", "account_cap", "key_cap", "event", "e", "c", "w"}
+NO_SCOPE_FIELDS = {"cost", "tokens", "account", "key", "account_cap", "key_cap", "event", "e", "c", "w"}
 """Of reservations and of stream entries."""
 HASH_COMMAND = re.compile(r"redis\.call\('(?:HGET|HMGET|HSET|HINCRBY|HDEL)', (.*)")
 

@@ -48,6 +48,10 @@ class Scope:
     kind: str
     limits: Limits | None = None
     """None: Redis has never heard of it."""
+    epoch: str = ""
+    """For which life of the server it was published."""
+    periods: tuple[str, ...] = ()
+    """Of an account, those that are not over, oldest first: the first one pays."""
     revision: int = 0
     minute: int = 0
     ledger: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -64,7 +68,8 @@ class Account:
 class Admission:
     event_id: str
     scopes: tuple[Scope, Scope]
-    period: str
+    period: str = ""
+    """Of its account, at its admission."""
     cost: int = 0
     tokens: int = 0
     """What it counts in its minute: reserved, then used, or nothing."""
@@ -88,6 +93,7 @@ class Entry:
 
 class Model:
     def __init__(self) -> None:
+        self.epoch = "first"
         self.admissions: list[Admission] = []
         self.entries: list[Entry] = []
 
@@ -125,7 +131,10 @@ class Model:
     def admit(self, admission: Admission, request: Request, now_ms: int) -> list[Any]:
         """The reply; `admission` is live afterwards if it was admitted."""
         minute, rest = now_ms // MINUTE_MS, MINUTE_MS - now_ms % MINUTE_MS
-        refusal = self._cold(admission) or self._forbidden(admission, request.model)
+        refusal = self._cold(admission)
+        if refusal is None:
+            admission.period = admission.scopes[0].periods[0]
+        refusal = refusal or self._forbidden(admission, request.model)
         granted = request.wanted
         for scope in () if refusal else admission.scopes:
             refusal = self._busy(scope, minute, rest)
@@ -150,7 +159,7 @@ class Model:
         for scope in admission.scopes:
             scope.minute = minute
         self.admissions.append(admission)
-        return ["admitted", granted, admission.cost, rest, *self._left(admission.scopes[0], minute)]
+        return ["admitted", granted, admission.cost, rest, *self._left(admission.scopes[0], minute), admission.period]
 
     def settle(self, admission: Admission, cost: int, tokens: int, *, only_if_expired: bool) -> list[int] | None:
         if only_if_expired and not (admission.live and admission.lease_expired):
@@ -179,12 +188,23 @@ class Model:
         return int(admission.live)
 
     def publish(
-        self, scope: Scope, limits: Limits, *, revision: int, period: str, total: int, version: int, force: bool
+        self,
+        scope: Scope,
+        limits: Limits,
+        *,
+        revision: int,
+        epoch: str,
+        periods: tuple[str, ...],
+        period: str,
+        total: int,
+        version: int,
+        force: bool,
     ) -> int:
+        scope.epoch = epoch
         if force or version >= scope.ledger.get(period, (0, NO_VERSION))[1]:
             scope.ledger[period] = total, version
         if scope.limits is None or scope.revision <= revision:
-            scope.limits, scope.revision = limits, revision
+            scope.limits, scope.revision, scope.periods = limits, revision, periods
         return scope.revision
 
     def confirm(self, entries: list[Entry], totals: list[tuple[Scope, str, int, int]]) -> int:
@@ -202,11 +222,17 @@ class Model:
         self.admissions = []
         for scope in scopes:
             scope.limits, scope.revision, scope.minute, scope.ledger = None, 0, 0, {}
+            scope.epoch, scope.periods = "", ()
 
     # Why a request is refused, in the order in which it is asked.
 
     def _cold(self, admission: Admission) -> list[Any] | None:
-        return next((["cold", scope.kind, 0, 0] for scope in admission.scopes if scope.limits is None), None)
+        if not admission.scopes[0].periods:
+            return ["cold", "account", 0, 0]
+        return next((["cold", one.kind, 0, 0] for one in admission.scopes if self._is_cold(one)), None)
+
+    def _is_cold(self, scope: Scope) -> bool:
+        return scope.limits is None or scope.epoch != self.epoch
 
     def _forbidden(self, admission: Admission, model: str) -> list[Any] | None:
         for scope in admission.scopes:

@@ -1,7 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from itertools import permutations
 from typing import Any
 
@@ -19,6 +19,7 @@ from core.settings import Secret
 
 SHARDS = 4
 PERIOD = date(2026, 11, 1)
+NOW = datetime(2026, 11, 15, tzinfo=UTC)
 DIGEST = b"\x01" * 32
 
 
@@ -28,7 +29,7 @@ class Bench:
     def __init__(self, pool: asyncpg.Pool, redis: Redis, account_id: AccountId, key_id: KeyId) -> None:
         self.pool = pool
         self.redis = redis
-        self.directory = KeyDirectory(pool, redis, shard_count=SHARDS)
+        self.directory = KeyDirectory(pool, redis, shard_count=SHARDS, now=lambda: NOW)
         self.account_id = account_id
         self.key_id = key_id
         shard = ShardKeys.of(account_id, SHARDS)
@@ -83,7 +84,7 @@ async def test_a_published_account_has_its_limits_its_status_and_what_it_spent(
     async with bench(database_url, redis_url) as here:
         await here.set_ledger(1234, 5)
 
-        revision = await here.directory.publish_account(here.account_id, PERIOD)
+        revision = await here.directory.publish_account(here.account_id)
 
         assert revision == 1
         assert await here.scope(here.account_scope) == {
@@ -93,6 +94,11 @@ async def test_a_published_account_has_its_limits_its_status_and_what_it_spent(
             "tpm": "",
             "concurrency": "",
             "cap": "5000000000",
+            "epoch": (await here.redis.info("server"))["run_id"],
+            "period": "2026-11-01",
+            "period_ends": "1796083200000",
+            "next_period": "2026-12-01",
+            "next_period_ends": "1798761600000",
             "ledger:2026-11-01": "1234",
             "ledger_version:2026-11-01": "5",
         }
@@ -105,7 +111,7 @@ async def test_a_published_key_is_found_by_its_digest_and_has_limits_of_its_own(
         await here.set_ledger(99, 3, here.key_id)
         await here.set_ledger(1234, 5)
 
-        await here.directory.publish_key(here.key_id, PERIOD)
+        await here.directory.publish_key(here.key_id)
 
         assert await here.redis.get(key_digest(DIGEST)) == bytes(Principal(here.account_id, here.key_id))
         scope = await here.scope(here.key_scope)
@@ -126,18 +132,18 @@ async def test_a_digest_leads_to_account_and_key_even_of_a_revoked_key(database_
 
 async def test_unknown_ids_publish_nothing(database_url: str, redis_url: str) -> None:
     async with bench(database_url, redis_url) as here:
-        assert await here.directory.publish_account(AccountId(999), PERIOD) is None
-        assert await here.directory.publish_key(KeyId(999), PERIOD) is None
+        assert await here.directory.publish_account(AccountId(999)) is None
+        assert await here.directory.publish_key(KeyId(999)) is None
 
         assert await here.redis.dbsize() == 0
 
 
 async def test_a_limit_that_was_taken_away_is_gone_from_redis(database_url: str, redis_url: str) -> None:
     async with bench(database_url, redis_url) as here:
-        await here.directory.publish_key(here.key_id, PERIOD)
+        await here.directory.publish_key(here.key_id)
         await here.change_key("models = NULL, expires_at = NULL")
 
-        await here.directory.publish_key(here.key_id, PERIOD)
+        await here.directory.publish_key(here.key_id)
 
         scope = await here.scope(here.key_scope)
         assert scope["models"] == scope["expires_at"] == ""
@@ -159,9 +165,8 @@ async def test_a_slow_publisher_never_brings_a_revoked_key_back(
                 script_calls.publish(
                     here.key_scope,
                     revision=revision,
-                    period=PERIOD.isoformat(),
-                    charged=0,
-                    version=0,
+                    epoch="",
+                    totals=(),
                     fields={"status": status, "cap": cap},
                 )
             )
@@ -175,9 +180,9 @@ async def test_publishers_at_once_end_with_the_newest_revision(database_url: str
     async with bench(database_url, redis_url) as here:
 
         async def publish_and_change(number: int) -> None:
-            await here.directory.publish_key(here.key_id, PERIOD)
+            await here.directory.publish_key(here.key_id)
             await here.change_key(f"requests_per_minute = {number}")
-            await here.directory.publish_key(here.key_id, PERIOD)
+            await here.directory.publish_key(here.key_id)
 
         await asyncio.gather(*map(publish_and_change, range(30)))
 
@@ -191,7 +196,7 @@ async def test_an_older_ledger_total_never_overwrites_a_newer_one(database_url: 
         await here.set_ledger(100, 1)
         await here.redis.hset(here.account_scope, mapping={f"ledger:{PERIOD}": 300, f"ledger_version:{PERIOD}": 3})
 
-        await here.directory.publish_account(here.account_id, PERIOD)
+        await here.directory.publish_account(here.account_id)
 
         scope = await here.scope(here.account_scope)
         assert scope[f"ledger:{PERIOD}"] == "300"
@@ -205,7 +210,7 @@ async def test_the_limits_of_an_old_revision_still_bring_a_newer_ledger_total(
         await here.set_ledger(500, 9)
         await here.redis.hset(here.account_scope, mapping={"status": "suspended", "revision": 8})
 
-        revision = await here.directory.publish_account(here.account_id, PERIOD)
+        revision = await here.directory.publish_account(here.account_id)
 
         scope = await here.scope(here.account_scope)
         assert revision == 8
@@ -218,7 +223,7 @@ async def test_a_database_restored_from_a_backup_is_believed_when_forced(databas
         await here.set_ledger(100, 1)
         await here.redis.hset(here.account_scope, mapping={f"ledger:{PERIOD}": 300, f"ledger_version:{PERIOD}": 3})
 
-        await here.directory.publish_account(here.account_id, PERIOD, force=True)
+        await here.directory.publish_account(here.account_id, force_period=PERIOD)
 
         assert (await here.scope(here.account_scope))[f"ledger:{PERIOD}"] == "100"
 
@@ -233,7 +238,7 @@ async def test_publishing_leaves_counters_and_other_periods_alone(database_url: 
         }
         await here.redis.hset(here.account_scope, mapping=counters)
 
-        await here.directory.publish_account(here.account_id, PERIOD)
+        await here.directory.publish_account(here.account_id)
 
         assert counters.items() <= (await here.scope(here.account_scope)).items()
 
@@ -243,6 +248,6 @@ async def test_whoever_finds_the_entry_finds_the_scope_as_well(database_url: str
         await here.redis.set(here.key_scope, "no hash")  # Makes writing the scope fail.
 
         with pytest.raises(Exception, match="WRONGTYPE"):
-            await here.directory.publish_key(here.key_id, PERIOD)
+            await here.directory.publish_key(here.key_id)
 
         assert await here.redis.get(key_digest(DIGEST)) is None

@@ -20,7 +20,7 @@ from core import script_calls
 from core.lua_scripts import Call, load_script
 from core.principal import AccountId, KeyId
 from core.redis_keys import ReservationKeys, shards
-from core.script_calls import ConfirmedEntry, LedgerTotal
+from core.script_calls import ConfirmedEntry, LedgerTotal, PublishedTotal
 from tests.core.lua_model import MINUTE_MS, Account, Admission, Entry, Limits, Model, Request, Scope
 
 [SHARD] = shards(1)
@@ -44,6 +44,7 @@ OPERATIONS = {
     "confirm": 7,
     "a_minute_passes": 3,
     "redis_loses_everything": 0.3,
+    "redis_restarts": 1,
 }
 """How often each of them comes."""
 
@@ -150,9 +151,9 @@ class Machine:
 
     def admit(self) -> None:
         account = self.dice.choice(self.accounts)
-        period, request = self._period(), self.dice.request()
+        request = self.dice.request()
         event_id = str(UUID(int=next(self.event_ids)))
-        admission = Admission(event_id, (account.scope, self.dice.choice(account.keys)), period)
+        admission = Admission(event_id, (account.scope, self.dice.choice(account.keys)))
         admission.event = f"admitted-{event_id}"
         before_ms = self._well_before_the_edge()
         expected = self.model.admit(admission, request, before_ms)
@@ -160,7 +161,7 @@ class Machine:
         reply = self._run(
             script_calls.admit(
                 self._keys(admission),
-                period=period,
+                epoch=self.model.epoch,
                 model=request.model,
                 lease_ms=LEASE_MS,
                 input_tokens=request.input_tokens,
@@ -181,7 +182,7 @@ class Machine:
         self.replies[expected[0]] += 1
         self.known.append(admission)
         if admission.live:
-            rooms = [self.model.room(scope, period) for scope in admission.scopes]
+            rooms = [self.model.room(scope, admission.period) for scope in admission.scopes]
             assert all(room is None or room >= 0 for room in rooms), "an admitted request passed a cap"
 
     def renew(self) -> None:
@@ -288,6 +289,13 @@ class Machine:
             if admission.live:
                 self.redis.hincrby(self._reservation(admission), "minute", -1)
 
+    def redis_restarts(self) -> None:
+        """With what it had: everything counts, nothing is admitted before it was published again."""
+        self.model.epoch = f"life {next(self.event_ids)}"
+        for scope in self.names:
+            if self.dice.chance(80):
+                self._publish(scope, scope.limits or self.dice.limits(), revision=max(1, scope.revision))
+
     def redis_loses_everything(self) -> None:
         self.redis.flushall()
         self.model.lose_everything(list(self.names))
@@ -352,28 +360,40 @@ class Machine:
         force: bool = False,
     ) -> None:
         period = period or self._period()
+        epoch = "another server" if self.dice.chance(3) else self.model.epoch
+        periods = self.dice.choice([PERIODS, PERIODS[1:], PERIODS[1:], PERIODS[1:], ()])
+        if scope.kind == "key" or not self.dice.unlimited:
+            periods = () if scope.kind == "key" else PERIODS[1:]
         revision = scope.revision + 1 if revision is None else revision
         total, version = ledger or self.totals.get((scope, period), (0, 0))
         expected = self.model.publish(
-            scope, limits, revision=revision, period=period, total=total, version=version, force=force
+            scope,
+            limits,
+            revision=revision,
+            epoch=epoch,
+            periods=periods,
+            period=period,
+            total=total,
+            version=version,
+            force=force,
         )
 
         reply = self._run(
             script_calls.publish(
                 self.names[scope],
                 revision=revision,
-                period=period,
-                charged=total,
-                version=version,
-                fields=_limit_fields(limits),
-                force=force,
+                epoch=epoch,
+                totals=[PublishedTotal(period, total, version, force)],
+                fields=_limit_fields(limits) | _period_fields(periods),
             )
         )
 
         assert reply == expected
 
     def _expected(self, scope: Scope) -> dict[str, Any]:
-        limits = {} if scope.limits is None else _limit_fields(scope.limits) | {"revision": scope.revision}
+        limits: dict[str, Any] = {"epoch": scope.epoch}
+        if scope.limits is not None:
+            limits |= _limit_fields(scope.limits) | _period_fields(scope.periods) | {"revision": scope.revision}
         used = self.model.this_minute(scope, scope.minute)
         counters: dict[str, int] = {
             "in_flight": len(self.model.live(scope)),
@@ -462,6 +482,17 @@ def _limit_fields(limits: Limits) -> dict[str, Any]:
         "models": None if limits.models is None else f",{','.join(limits.models)},",
     }
     return {name: "" if value is None else value for name, value in fields.items()}
+
+
+def _period_fields(periods: tuple[str, ...]) -> dict[str, Any]:
+    """The first one is over where it is not in `periods`."""
+    ends = [FUTURE if period in periods else PAST for period in PERIODS]
+    return {
+        "period": PERIODS[0],
+        "period_ends": ends[0],
+        "next_period": PERIODS[1],
+        "next_period_ends": ends[1],
+    }
 
 
 def _without_clock(reply: list[Any]) -> list[Any]:

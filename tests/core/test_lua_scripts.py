@@ -17,7 +17,7 @@ from tests.services import valkey
 
 [SHARD] = shards(1)
 ACCOUNT, KEY = SHARD.account(AccountId(1)), SHARD.key(KeyId(1))
-PERIOD = "2026-11-01"
+PERIOD, EPOCH = "2026-11-01", "this server"
 NAMES = sorted(
     file.name.removesuffix(".lua") for file in resources.files("core").joinpath("lua").iterdir() if file.is_file()
 )
@@ -61,16 +61,19 @@ class Bench:
 
     async def open(self, **limits: int) -> None:
         for scope in (ACCOUNT, KEY):
-            fields: dict[str, Argument | None] = {"status": "active", **(limits if scope == ACCOUNT else {})}
-            await self.scripts.run(
-                script_calls.publish(scope, revision=1, period=PERIOD, charged=0, version=0, fields=fields)
-            )
+            fields: dict[str, Argument | None] = {
+                "status": "active",
+                "period": PERIOD,
+                "period_ends": 2**52,
+                **(limits if scope == ACCOUNT else {}),
+            }
+            await self.scripts.run(script_calls.publish(scope, revision=1, epoch=EPOCH, totals=(), fields=fields))
 
     async def admit(self, number: int, *, input_cost: int, wanted: int, output_cost: int, fewest: int = 16) -> Any:
         return await self.scripts.run(
             script_calls.admit(
                 keys(number),
-                period=PERIOD,
+                epoch=EPOCH,
                 model="m",
                 lease_ms=60_000,
                 input_tokens=10,

@@ -1,5 +1,7 @@
 """What is served on trust while Redis is away."""
 
+from datetime import date
+
 from core.principal import AccountId, KeyId, Principal
 from gateway import exposure as module
 from gateway.exposure import Exposure
@@ -7,12 +9,13 @@ from gateway.exposure import Exposure
 ALICE = Principal(AccountId(1), KeyId(10))
 ALICES_OTHER_KEY = Principal(AccountId(1), KeyId(11))
 BOB = Principal(AccountId(2), KeyId(20))
+PERIOD = date(2026, 11, 1)
 
 
 def exposure(*known: Principal, limit: int = 100, memory: float = 60.0) -> Exposure:
     made = Exposure(limit=limit, memory=memory)
     for principal in known:
-        made.remember(principal, 1000.0)
+        made.remember(principal, PERIOD, 1000.0)
     return made
 
 
@@ -23,8 +26,8 @@ def test_a_stranger_is_not_trusted() -> None:
 def test_a_known_key_is_trusted_up_to_the_limit_and_not_beyond() -> None:
     trust = exposure(ALICE)
 
-    assert [trust.admit(ALICE, 30, 1001.0) for _ in range(5)] == [True, True, True, False, False]
-    assert trust.admit(ALICE, 10, 1001.0)
+    assert [trust.admit(ALICE, 30, 1001.0) for _ in range(5)] == [PERIOD] * 3 + [None] * 2
+    assert trust.admit(ALICE, 10, 1001.0) == PERIOD
 
 
 def test_the_keys_of_an_account_share_its_limit_and_accounts_do_not() -> None:
@@ -47,7 +50,7 @@ def test_a_key_that_redis_refused_is_not_trusted_until_it_is_admitted_again() ->
 
     trust.forget(ALICE)
     refused = trust.admit(ALICE, 1, 1001.0)
-    trust.remember(ALICE, 1002.0)
+    trust.remember(ALICE, PERIOD, 1002.0)
 
     assert not refused
     assert trust.admit(ALICE, 1, 1003.0)
@@ -72,34 +75,26 @@ def test_a_cost_above_the_bound_is_exposed_as_well() -> None:
     assert not trust.admit(ALICE, 1, 1002.0)
 
 
-def test_when_redis_counts_again_the_exposure_begins_anew() -> None:
-    trust = exposure(ALICE)
+def test_what_redis_counts_again_is_given_back_to_that_account_alone() -> None:
+    """B20"""
+    trust = exposure(ALICE, BOB)
     trust.admit(ALICE, 100, 1001.0)
+    trust.admit(BOB, 100, 1001.0)
 
-    trust.reset()
+    trust.give_back(ALICE)
     trust.correct(ALICE, 100, 40)  # An answer of before: Redis has it.
 
     assert trust.admit(ALICE, 100, 1002.0)
     assert not trust.admit(ALICE, 1, 1002.0)
-
-
-def test_an_answer_of_an_earlier_outage_gives_nothing_back_in_the_next() -> None:
-    trust = exposure(ALICE)
-    trust.admit(ALICE, 90, 1001.0)
-    trust.reset()
-    trust.admit(ALICE, 10, 1002.0)
-
-    trust.correct(ALICE, 90, 0)
-
-    assert not trust.admit(ALICE, 101, 1003.0)
+    assert not trust.admit(BOB, 1, 1002.0)
 
 
 def test_the_longest_unseen_keys_are_forgotten_first() -> None:
     trust = exposure(ALICE, BOB)
-    trust.remember(ALICE, 1001.0)
+    trust.remember(ALICE, PERIOD, 1001.0)
 
     for number in range(module.MOST_KEYS - 1):
-        trust.remember(Principal(AccountId(9), KeyId(1000 + number)), 1002.0)
+        trust.remember(Principal(AccountId(9), KeyId(1000 + number)), PERIOD, 1002.0)
 
     assert trust.admit(ALICE, 1, 1003.0)
     assert not trust.admit(BOB, 1, 1003.0)

@@ -28,8 +28,8 @@ async def used_account(bench: Workbench, *, recorded: int = 3, waiting: int = 2)
 
 
 async def publish(bench: Workbench, account: int, key: int) -> None:
-    await bench.directory.publish_account(AccountId(account), PERIOD)
-    await bench.directory.publish_key(KeyId(key), PERIOD)
+    await bench.directory.publish_account(AccountId(account))
+    await bench.directory.publish_key(KeyId(key))
 
 
 async def test_counters_that_agree_have_no_difference(database_url: str, redis_url: str) -> None:

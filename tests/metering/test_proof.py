@@ -11,7 +11,7 @@ import pytest
 
 from core.redis_keys import shards
 from core.usage_event import UsageEvent
-from tests.metering.events import NOW, PERIOD, event, many
+from tests.metering.events import NOW, event, many
 from tests.metering.process import metering_process, until
 from tests.metering.workbench import SHARDS, Workbench, workbench
 
@@ -115,8 +115,8 @@ async def load(bench: Workbench) -> list[UsageEvent]:
     """Settled events, and reservations of a dead gateway."""
     account, keys = await bench.create_account(keys=2)
     for key in keys:
-        await bench.directory.publish_key(key, PERIOD)  # type: ignore[arg-type]
-    await bench.directory.publish_account(account, PERIOD)  # type: ignore[arg-type]
+        await bench.directory.publish_key(key)  # type: ignore[arg-type]
+    await bench.directory.publish_account(account)  # type: ignore[arg-type]
     ours = [event(account, keys[number % 2], cost=number) for number in range(150)]
     others = [item for item in many(150) if item.account_id != account]
     await bench.settle_all([*ours, *others])

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from core import script_calls
 from core.connections import connect_redis, open_pool
 from core.failpoints import Failpoints
-from core.key_directory import KeyDirectory
+from core.key_directory import KeyDirectory, server_epoch
 from core.lua_scripts import ScriptRunner
 from core.redis_keys import ReservationKeys, ShardKeys, shards
 from core.settings import Secret
@@ -74,7 +74,7 @@ class Workbench:
         return await self._scripts.run(
             script_calls.admit(
                 self._keys(event),
-                period=event.period.isoformat(),
+                epoch=await server_epoch(self.redis),
                 model=event.model,
                 lease_ms=lease_ms,
                 input_tokens=10,
@@ -92,10 +92,12 @@ class Workbench:
         return await self._scripts.run(script_calls.renew(self._keys(event), lease_ms=lease_ms, event=event.encode()))
 
     async def open_scopes(self, event: UsageEvent) -> None:
-        """What `publish` writes: without a status a scope is cold."""
+        """What `publish` writes: without it a scope is cold."""
         keys = self._keys(event)
+        fields: dict[Any, Any] = {"status": "active", "revision": 1, "epoch": await server_epoch(self.redis)}
+        fields |= {"period": event.period.isoformat(), "period_ends": 2**52}
         for scope in (keys.account, keys.key):
-            await self.redis.hset(scope, mapping={"status": "active", "revision": 1})
+            await self.redis.hset(scope, mapping=fields)
 
     async def put(self, event: UsageEvent, **fields: Any) -> None:
         """An entry of any form, past the gateway's script, which would have added its amount to `pending`."""
