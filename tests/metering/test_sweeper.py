@@ -163,7 +163,7 @@ async def test_an_estimate_is_booked_in_the_period_that_it_was_reserved_in(datab
     item = event(cost=7, estimated=GATEWAY_LOST)
     reserved_in = replace(item, period=date(2026, 10, 15))
     async with workbench(database_url, redis_url) as bench:
-        await bench.open_scopes(item)
+        await bench.open_scopes(reserved_in)
         await bench.admit(reserved_in, cost=100, lease_ms=EXPIRED_MS, wire=item.encode())
 
         await bench.sweeper.round()
