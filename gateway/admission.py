@@ -101,7 +101,7 @@ class Admission:
         _, granted, cost, *left, period = reply
         draft.period = _date(period)
         self._exposure.remember(principal, draft.period, time.monotonic())
-        if self._spool.empty:
+        if self._exposure.used(principal) and self._spool.empty:
             self._exposure.give_back(principal)
         return self._reservation(draft, keys, demand, granted, cost, Limits(*left))
 

@@ -49,7 +49,10 @@ class Exposure:
         if spent is not None:  # An answer of an earlier outage gives back what this one never took.
             self._spent[principal.account_id] = max(0, spent + actual - reserved)
 
+    def used(self, principal: Principal) -> bool:
+        """Whether the account was served while Redis could not count."""
+        return principal.account_id in self._spent
+
     def give_back(self, principal: Principal) -> None:
         """Redis counts the account again, and has all that was served without it."""
-        if self._spent:
-            self._spent.pop(principal.account_id, None)
+        self._spent.pop(principal.account_id, None)
