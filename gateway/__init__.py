@@ -4,8 +4,9 @@ From a client's bytes to an upstream's answer, and to one usage event: every req
 `front` takes a request from the server, and `chat` is its story in one screen:
 
 1. `authentication` turns the bearer key into an account and a key. A typo is refused without any look-up.
-2. `chat_request` reads the little of the body that we rely on, with `exact_json` where the usual parser would round or
-   refuse; `catalog` knows the model that it names, and `surcharges` refuses what costs more than its tokens.
+2. `bodies` takes in the body within bounds (a large one asks for the key's `standing` first, and `json_size` counts
+   its values); `chat_request` reads the little of it that we rely on, with `exact_json` where the usual parser would
+   round or refuse; `catalog` knows the model that it names, and `surcharges` refuses what costs more than its tokens.
 3. `admission` asks Redis once whether the account and the key may, and reserves an upper bound: `demand` says how much
    that is, from the `token_estimate` of the input. `refusal` words what stands in the way. What Redis does not know,
    `look_ups` ask Postgres, within a deadline. While Redis is away, `exposure` bounds what is still served.

@@ -16,6 +16,7 @@ from core.lua_scripts import load_script
 from gateway import metrics
 from gateway.admission import Admission
 from gateway.authentication import Authentication
+from gateway.bodies import Bodies
 from gateway.catalog import Catalog
 from gateway.chat import ChatCompletions
 from gateway.circuit_breaker import CircuitBreaker
@@ -35,6 +36,7 @@ from gateway.retry_policy import RetryPolicy
 from gateway.settings import GatewaySettings
 from gateway.settlement import Settlement
 from gateway.spool import Spool
+from gateway.standing import Standing
 from gateway.transport.client import Transport
 from gateway.transport.tls import verified_context
 
@@ -102,6 +104,12 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
     drains = settings.gateway_max_drains if settings.gateway_on_disconnect == "drain" else 0
     chat = ChatCompletions(
         authentication=authentication,
+        bodies=Bodies(
+            Standing(pipeline, shard_count=shard_count),
+            max_bytes=settings.gateway_max_body_bytes,
+            max_seconds=settings.gateway_body_seconds,
+            max_bytes_together=settings.gateway_max_bodies_bytes,
+        ),
         admission=Admission(
             pipeline, directory, look_ups, exposure, settlement, spool, shard_count=shard_count, lease_ms=lease_ms
         ),
@@ -117,8 +125,6 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
         leases=leases,
         keep_alives=keep_alives,
         failpoints=failpoints,
-        max_body_bytes=settings.gateway_max_body_bytes,
-        body_seconds=settings.gateway_body_seconds,
     )
     models = Models(authentication, catalog, pipeline, shard_count=shard_count)
     request_log = RequestLog(sys.stdout.fileno() if settings.gateway_request_log else None)

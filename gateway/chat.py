@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from core.failpoints import Failpoints
+from core.principal import Principal
 from gateway.admission import Admission
 from gateway.authentication import Authentication
+from gateway.bodies import Bodies
 from gateway.catalog import Catalog
 from gateway.chat_request import ChatRequest
 from gateway.exchange import Exchange
@@ -21,6 +23,7 @@ __all__ = ["ChatCompletions"]
 @dataclass(frozen=True, slots=True)
 class ChatCompletions:
     authentication: Authentication
+    bodies: Bodies
     admission: Admission
     catalog: Catalog
     failover: Failover
@@ -28,28 +31,29 @@ class ChatCompletions:
     leases: Leases
     keep_alives: KeepAlives
     failpoints: Failpoints
-    max_body_bytes: int
-    body_seconds: float
 
     async def __call__(self, client: Exchange) -> None:
         """Raises GatewayError before the answer has started; after that the answer itself tells what went wrong."""
         client.principal = await self.authentication.identify(client.headers)
-        chat = ChatRequest.parse(await client.read_body(limit=self.max_body_bytes, seconds=self.body_seconds))
+        try:
+            await self._answer(client, client.principal, await self.bodies.chat(client))
+        finally:
+            self.bodies.release(client)
+
+    async def _answer(self, client: Exchange, principal: Principal, chat: ChatRequest) -> None:
         routed = self.catalog.model(chat.model)
         client.model = routed.model
         refuse_unpriced(chat, routed.model)
 
         reservation = client.reservation = await self.admission.admit(
-            client.principal, chat, routed.model, event_id=client.request_id, now_ms=client.received_ms
+            principal, chat, routed.model, event_id=client.request_id, now_ms=client.received_ms
         )
         self.failpoints.reach("after_admission")
         client.answer_headers += limit_headers(reservation.limits)
         self.leases.add(reservation)
         try:
             async with reservation.ended_on_error(), self.keep_alives.of(client, chat, reservation):
-                answer = await self.failover.open(
-                    client, chat, routed, reservation, account=client.principal.account_id
-                )
+                answer = await self.failover.open(client, chat, routed, reservation, account=principal.account_id)
                 await self.relay.run(client, answer, reservation)  # Settles it, whatever happens.
         finally:
             self.leases.remove(reservation)

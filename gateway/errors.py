@@ -13,6 +13,7 @@ What the gateway refuses, and how it says so.
   x ModelNotFound         404  model_not_found
   x BodyTimeout           408  request_timeout        the body did not arrive in time
   x BodyTooLarge          413  request_too_large
+  x UnsupportedCoding     415  unsupported_content_encoding
   x RateLimited           429  rate_limit_exceeded    carries `retry_after`
   x UpstreamRateLimited   429  upstream_rate_limited  every target is at its provider's limit
   x UpstreamRefused       4xx  the upstream's own     every upstream would refuse this request; its answer is passed on
@@ -44,6 +45,7 @@ __all__ = [
     "RouteNotFound",
     "SpendingCapReached",
     "Unavailable",
+    "UnsupportedCoding",
     "UpstreamFailed",
     "UpstreamOverloaded",
     "UpstreamRateLimited",
@@ -119,6 +121,10 @@ class BodyTimeout(GatewayError):
 
 class BodyTooLarge(GatewayError):
     status, type, code = 413, "invalid_request_error", "request_too_large"
+
+
+class UnsupportedCoding(GatewayError):
+    status, type, code = 415, "invalid_request_error", "unsupported_content_encoding"
 
 
 class RateLimited(GatewayError):

@@ -7,7 +7,6 @@ and whoever waits for an upstream registers what has to be stopped. An idle gap 
 busy stream: the callback comes when the socket closes.
 """
 
-import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from core.models_file import Model
 from core.principal import Principal
-from gateway.errors import BodyTimeout, BodyTooLarge
 from gateway.event_id import event_id
 from gateway.headers import Headers
 
@@ -48,7 +46,7 @@ class ClientConnection(Protocol):
         """Wait until the client has read most of what was written; hang up on one that reads nothing."""
 
     def whole_body(self, cycle: Any) -> bytes | None:
-        """The body of the request `cycle`, if all of it has arrived. In that usual case nobody has to wait for it."""
+        """The body of the request `cycle`, if all of it has arrived."""
 
     def answer(self, cycle: Any, status: int, headers: Headers, body: bytes) -> None:
         """The whole answer in one write."""
@@ -72,6 +70,8 @@ class Exchange:
         self.principal: Principal | None = None
         self.model: Model | None = None
         self.reservation: Reservation | None = None
+        self.body_bytes = 0
+        """Counted by `bodies`."""
         self.started = False
         self.finished = False
         self.quiet = True
@@ -102,17 +102,22 @@ class Exchange:
         if callback is not None and self._connection.hung_up:
             callback()
 
-    async def read_body(self, *, limit: int, seconds: float) -> bytes:
-        """The whole body. Raises BodyTooLarge (before reading what is announced), BodyTimeout, ClientGone."""
-        announced = self.headers.get(b"content-length")
-        if announced is not None and int(announced) > limit:
-            raise _too_large(limit)
-        body = self._connection.whole_body(self._cycle)
-        if body is None:
-            return await self._read_slowly(limit, seconds)
-        if len(body) > limit:
-            raise _too_large(limit)
-        return body
+    @property
+    def announced_bytes(self) -> int:
+        """Of the body; 0 when it comes in chunks."""
+        return int(self.headers.get(b"content-length", b"0"))
+
+    @property
+    def whole_body(self) -> bytes | None:
+        """If all of it has arrived; in that usual case nobody has to wait for it."""
+        return self._connection.whole_body(self._cycle)
+
+    async def read_piece(self) -> tuple[bytes, bool]:
+        """What has arrived of the body, and whether there is more to come. Raises ClientGone."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        return message["body"], message["more_body"]
 
     def start(self, status: int, headers: Headers) -> None:
         """Begin a streamed answer."""
@@ -159,25 +164,3 @@ class Exchange:
         self.started = True
         self.status = status
         self.first_byte_seconds = time.monotonic() - self.received_at
-
-    async def _read_slowly(self, limit: int, seconds: float) -> bytes:
-        chunks: list[bytes] = []
-        size, more = 0, True
-        try:
-            async with asyncio.timeout(seconds):
-                while more and size <= limit:
-                    message = await self._receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGone
-                    chunks.append(message["body"])
-                    size += len(message["body"])
-                    more = message["more_body"]
-        except TimeoutError:
-            raise BodyTimeout(f"The request body did not arrive within {seconds:g} seconds.") from None
-        if size > limit:
-            raise _too_large(limit)
-        return b"".join(chunks)
-
-
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The request body is larger than {limit:,} bytes.")

@@ -34,6 +34,8 @@ class GatewaySettings:
     gateway_spool_directory: Path
 
     gateway_max_body_bytes: int = setting(32 * MEBIBYTE, least=1024)
+    gateway_max_bodies_bytes: int = setting(256 * MEBIBYTE, least=1024)
+    """Of the bodies of all open requests together, per worker process; more are answered with 503."""
     gateway_body_seconds: float = setting(30.0, least=0.1)
     """How long a client may take to send its body."""
     gateway_max_answer_bytes: int = setting(64 * MEBIBYTE, least=1024)
