@@ -46,6 +46,10 @@ class EventDraft:
         """What is recorded if this process dies before it ends the request."""
         return self.event(Ending(usage=usage, outcome=Outcome.CUT, estimated=GATEWAY_LOST), target, attempt)
 
+    def void(self, status: int, target: Target | None = None, attempt: int = 0) -> UsageEvent:
+        """What takes the place of an estimate when nothing was used. `status` is what the client is answered."""
+        return self.event(Ending(usage=TokenUsage(), outcome=Outcome.RELEASED, status=status), target, attempt)
+
     def event(self, ending: Ending, target: Target | None, attempt: int) -> UsageEvent:
         """`attempt` is the one that answered; 0 and no target when no upstream was asked yet."""
         model = self.model

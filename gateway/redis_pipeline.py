@@ -25,7 +25,7 @@ from core.lua_scripts import Argument, Call, LuaScript
 from core.redis_address import RedisAddress
 from core.settings import Secret
 
-__all__ = ["RedisAway", "RedisPipeline", "RedisReplyError"]
+__all__ = ["RedisAway", "RedisPipeline", "RedisReplyError", "RedisUnanswered"]
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,11 @@ Reply = bytes | int | list["Reply"] | None
 
 
 class RedisAway(Exception):
-    """No connection, or no answer in time. The command may have been executed all the same."""
+    """No connection: the command was not sent."""
+
+
+class RedisUnanswered(RedisAway):
+    """It was sent, and no answer came in time. It may have been executed all the same."""
 
 
 class RedisReplyError(Exception):
@@ -220,7 +224,7 @@ class _Connection(asyncio.Protocol):
         while self._waiting:
             future, _ = self._waiting.popleft()
             if not future.done():
-                future.set_exception(RedisAway(reason))
+                future.set_exception(RedisUnanswered(reason))
                 future.exception()  # A caller that has gone needs no "never retrieved" warning.
 
     def _flush(self) -> None:

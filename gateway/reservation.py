@@ -20,7 +20,6 @@ __all__ = ["AlreadyEnded", "Reservation"]
 
 HUNG_UP = (ClientGone, asyncio.CancelledError)
 UNFINISHED = "unfinished"
-NOTHING = TokenUsage()
 INTERNAL_ERROR_STATUS = 500
 
 
@@ -104,9 +103,7 @@ class Reservation:
         """End without usage: nothing was sent, or the upstream failed and reported nothing. `status` is what the client
         is answered."""
         self._end()
-        void = self._draft.event(
-            Ending(usage=NOTHING, outcome=Outcome.RELEASED, status=status), self.target, self.attempt
-        )
+        void = self._draft.void(status, self.target, self.attempt)
         return self._settlement.release(self.keys, void, self._draft.principal, self._offline_cost)
 
     def ended_on_error(self) -> "_EndedOnError":

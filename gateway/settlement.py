@@ -89,6 +89,11 @@ class Settlement:
         kind = Kind.SETTLEMENT if self._spool.intended(keys.event_id) else Kind.RELEASE
         return self._end(keys, Record(kind, void), on_trust=offline_cost is not None)
 
+    def give_back(self, void: UsageEvent) -> None:
+        """Redis may hold a reservation that nobody has been given. Nobody waits for this either: `void` takes care that
+        the estimate, if there is one, is never charged."""
+        self._spool.put(Record(Kind.RELEASE, void))
+
     def _end(self, keys: ReservationKeys, record: Record, *, on_trust: bool) -> Awaitable[None]:
         ends_with_event = record.kind is Kind.SETTLEMENT
         call = script_calls.settle_event(keys, record.event) if ends_with_event else script_calls.release(keys)

@@ -72,7 +72,8 @@ class Spool:
     @property
     def empty(self) -> bool:
         """No ending waits for Redis."""
-        return not self._waiting and not any(file.endings or not file.ours for file in self._files())
+        current = self._current
+        return not (self._waiting or self._backlog.files or (current and current.endings))
 
     def put(self, record: Record) -> "asyncio.Future[None]":
         """Take an ending that Redis has to get. The future ends when it is on the disk, or stays in memory because the

@@ -1,6 +1,7 @@
 """The shared connection to a real Valkey: order, time-outs, loss, return, and callers that leave."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,7 +11,8 @@ import pytest
 from core.lua_scripts import Call, LuaScript
 from core.settings import Secret
 from deploy.local.valkey import ValkeyServer
-from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
+from gateway import redis_pipeline
+from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError, RedisUnanswered
 from tests.services import valkey
 
 ECHO = LuaScript("echo", "return {KEYS[1], ARGV[1]}")
@@ -129,7 +131,7 @@ async def test_a_killed_server_fails_what_waits_and_is_found_again(redis_url: st
         await until(lambda: redis.connected)
         reply = await redis.call(Call("echo", ("k",), ("v",)))  # The scripts are loaded again.
 
-    assert {type(failure) for failure in failures} == {RedisAway}
+    assert {type(failure) for failure in failures} == {RedisUnanswered}
     assert reply == [b"k", b"v"]
     assert changes[:3] == [True, False, True]
 
@@ -145,7 +147,7 @@ async def test_a_frozen_server_fails_what_waits_within_the_bound(redis_url: str,
         valkey_server.resume()
         await until(lambda: redis.connected)
 
-        assert {type(result) for result in results} == {RedisAway}
+        assert {type(result) for result in results} == {RedisUnanswered}
         assert REPLY_SECONDS <= waited < REPLY_SECONDS + 1.0
         assert await redis.command("PING") == b"PONG"
 
@@ -248,3 +250,83 @@ async def test_a_user_who_may_do_little_still_gets_each_reply_to_its_own_call(re
 
     assert [reply for n, reply in enumerate(replies) if n % 3] == [[b"k", b"%d" % n] for n in range(30) if n % 3]
     assert {type(reply) for reply in replies[::3]} == {RedisReplyError}
+
+
+async def test_a_server_that_is_still_loading_is_no_connection_until_it_has_loaded() -> None:
+    """It answers, and every answer is an error; the scripts could not be called."""
+    loaded = asyncio.Event()
+
+    async def loading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                words = await read_command(reader)
+                if words[0] == b"INFO":
+                    info = b"# Server\r\nrun_id:" + b"a" * 40 + b"\r\n"
+                    writer.write(b"$%d\r\n%b\r\n" % (len(info), info))
+                elif loaded.is_set() or words[0] == b"CLIENT":
+                    writer.write(b"+OK\r\n")
+                else:
+                    writer.write(b"-LOADING server is loading the dataset in memory\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(loading, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, pipeline(f"redis://127.0.0.1:{port}/0") as redis:
+        await asyncio.sleep(0.2)
+        before = redis.connected
+        loaded.set()
+        await until(lambda: redis.connected)
+
+        assert not before
+        assert redis.epoch == "a" * 40
+
+
+async def read_command(reader: asyncio.StreamReader) -> list[bytes]:
+    count = int((await reader.readuntil(b"\r\n"))[1:])
+    words = []
+    for _ in range(count):
+        length = int((await reader.readuntil(b"\r\n"))[1:])
+        words.append((await reader.readexactly(length + 2))[:-2])
+    return words
+
+
+async def test_too_many_unanswered_commands_are_refused_at_once_and_the_others_go_on(
+    redis_url: str, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_pipeline, "MAX_UNANSWERED", 100)
+    async with connected(redis_url, reply_seconds=5.0) as redis:
+        valkey_server.pause()
+        waiting = [redis.command("PING") for _ in range(100)]
+        with pytest.raises(RedisAway, match="too many"):
+            redis.command("PING")
+        valkey_server.resume()
+
+        assert await asyncio.gather(*waiting) == [b"PONG"] * 100
+        assert await redis.command("PING") == b"PONG"
+
+
+async def test_a_server_that_names_no_life_of_itself_is_no_connection(redis_url: str) -> None:
+    """S8: without its `run_id` nobody could tell whether it still knows what it was told."""
+    async with valkey(redis_url) as client:
+        await client.acl_setuser(
+            "blind", enabled=True, passwords=["+x"], keys=["*"], categories=["+@all"], commands=["-info"]
+        )
+        try:
+            place = redis_url.rpartition("@")[2]
+            async with pipeline(f"redis://blind:x@{place}") as redis:
+                await asyncio.sleep(0.2)
+
+                assert not redis.connected
+        finally:
+            await client.acl_deluser("blind")
+
+
+async def test_the_time_of_the_last_answer_outlives_the_connection(redis_url: str, valkey_server: ValkeyServer) -> None:
+    """S4: what Redis confirmed just before that may be gone."""
+    async with connected(redis_url) as redis:
+        before = asyncio.get_running_loop().time()
+        await redis.command("PING")
+        valkey_server.kill()
+        await until(lambda: not redis.connected)
+
+        assert before <= redis.answered_at <= asyncio.get_running_loop().time()
