@@ -5,7 +5,7 @@ import asyncio
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from core.usage_event import Outcome
 from deploy.local.programs import find_valkey
 from deploy.local.valkey import ValkeyServer
+from tests.gateway.served import usage_of
 from tests.gateway.test_redis_trouble import (
     DONE,
     HASTY,
@@ -118,7 +119,13 @@ async def test_what_is_answered_while_redis_refuses_writes_is_exact_and_what_die
 
     events = distinct_events(installation, customer)
     estimates = [event for event in events.values() if event.estimated]
+    exact = [
+        [usage_of(record) for record in upstream.served(client_request_id=str(event_id))] == [event.usage]
+        for event_id, event in events.items()
+        if not event.estimated
+    ]
     assert len(answered) == 1
+    assert exact == [True] * 8
     assert [(event.estimated, event.usage.input > 0) for event in estimates] == [("gateway_lost", True)] * 4
     await until(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
     assert not (installation.spool_directory / "rejected").exists()
@@ -258,9 +265,11 @@ async def test_what_redis_confirmed_and_lost_on_a_stalled_disk_is_exact_in_the_e
     tmp_path: Path, server_directory: Path, stalled_disk: Path, database_url: str, upstream: SimulatedUpstream
 ) -> None:
     """S4: fifteen whole answers with usage at the client, Redis killed at once. Its append-only file lacks them."""
-    with valkey_on_a_disk_that_can_stall(server_directory, stalled_disk) as (server, stall):
-        models = models_text(upstream.openai_url, upstream.anthropic_url)
+    models = models_text(upstream.openai_url, upstream.anthropic_url)
+    with ExitStack() as stack:
+        server, stall = stack.enter_context(valkey_on_a_disk_that_can_stall(server_directory, stalled_disk))
         installation = Installation(tmp_path, database_url=database_url, redis_url=server.url, models=models)
+        stack.callback(installation.close)
         customer = installation.customer()
         gateway = installation.start_gateway()
         seen, lost = stall.with_name("stall.seen"), 0
@@ -280,7 +289,6 @@ async def test_what_redis_confirmed_and_lost_on_a_stalled_disk_is_exact_in_the_e
 
         assert lost > 0
         assert all_exact(installation, upstream, customer)
-        installation.close()
 
 
 def on_the_disk(server: ValkeyServer) -> int:
