@@ -31,7 +31,7 @@ def chat_answer(body: bytes, *, created: int, input_includes_cache: bool) -> Ans
     except orjson.JSONEncodeError as error:
         raise MalformedAnswer(_garbage("it is nested too deeply")) from error
     trusted = usage is not None and flaw is None
-    oddity = unknown_reason(source.get("stop_reason"))
+    oddity = unknown_reason(source.get("stop_reason")) or report.oddity
     return Answer(completion, usage, 0 if trusted else delivered, flaw, oddity)
 
 

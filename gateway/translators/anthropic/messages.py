@@ -22,8 +22,14 @@ NOTHING_SAID = "(no message)"
 """An empty turn of the user's, or one that is missing before the assistant's first: Anthropic refuses both."""
 
 
-def conversation(messages: list[dict[str, Any]]) -> tuple[list[Block], list[dict[str, Any]]]:
-    """System blocks and messages. Raises InvalidRequest, with the place in `param`."""
+def conversation(
+    messages: list[dict[str, Any]], *, may_begin_answer: bool = True
+) -> tuple[list[Block], list[dict[str, Any]]]:
+    """
+    System blocks and messages. Raises InvalidRequest, with the place in `param`.
+
+    `may_begin_answer`: the model takes an assistant's message at the end for the beginning of its answer.
+    """
     system: list[list[Block]] = []
     turns: list[dict[str, Any]] = []
     ids = ToolIds()
@@ -37,7 +43,7 @@ def conversation(messages: list[dict[str, Any]]) -> tuple[list[Block], list[dict
         if role not in BLOCKS:
             raise unsupported(f"A message of role `{role}`", f"{place}.role")
         _append(turns, "assistant" if role == "assistant" else "user", BLOCKS[role](message, place, ids))
-    _let_the_user_end(turns, system, messages[-1]["role"])
+    _let_the_user_end(turns, system, messages[-1]["role"], may_begin_answer)
     for turn in turns:
         turn["content"].sort(key=_after_results)
     return [block for blocks in system for block in blocks], turns
@@ -52,14 +58,23 @@ def _append(turns: list[dict[str, Any]], role: str, blocks: list[Block]) -> None
         turns.append({"role": role, "content": blocks})
 
 
-def _let_the_user_end(turns: list[dict[str, Any]], system: list[list[Block]], last_role: str) -> None:
-    """An assistant's message at the end stays there: it is the beginning of the answer."""
-    if turns and (turns[-1]["role"] == "user" or last_role == "assistant"):
+def _let_the_user_end(
+    turns: list[dict[str, Any]], system: list[list[Block]], last_role: str, may_begin_answer: bool
+) -> None:
+    if turns and turns[-1]["role"] == "user":
         return
-    if system and (not turns or last_role in SYSTEM):
+    if turns and last_role == "assistant" and may_begin_answer:
+        _trim(turns[-1]["content"][-1])
+    elif system and (not turns or last_role in SYSTEM):
         turns.append({"role": "user", "content": system.pop()})
     else:
         turns.append(_nothing_said())
+
+
+def _trim(block: Block) -> None:
+    """Anthropic refuses white space at the end of a beginning."""
+    if block["type"] == "text":
+        block["text"] = block["text"].rstrip()
 
 
 def _nothing_said() -> dict[str, Any]:

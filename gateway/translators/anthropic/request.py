@@ -1,6 +1,7 @@
 """The body for `POST /v1/messages`, made of a chat completion request. docs/translation.md shows it row by row."""
 
 import hashlib
+import re
 from typing import Any
 
 from gateway.chat_request import ChatRequest, Document
@@ -18,8 +19,8 @@ TRANSLATED = {
     "reasoning", "reasoning_effort", "response_format", "safety_identifier", "service_tier", "stop", "stream",
     "stream_options", "temperature", "thinking", "tool_choice", "tools", "top_k", "top_p", "user",
 }  # fmt: skip
-PASSED_ON = ("cache_control", "context_management")
-"""Anthropic's own parameters, as far as they cost nothing that no token counts."""
+PASSED_ON = ("cache_control", "container", "mcp_servers", "context_management")
+"""Anthropic's own parameters. Those that cost money beside tokens are refused at admission, unless allowed."""
 IGNORED = {"prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "seed", "store"}
 """Hints and bookkeeping: an answer without them is still the answer that was asked for."""
 ONLY_AS_DEFAULT: dict[str, tuple[object, ...]] = {
@@ -33,6 +34,8 @@ ONLY_AS_DEFAULT: dict[str, tuple[object, ...]] = {
     "verbosity": ("medium",),
 }
 """What Anthropic can't do is fine as long as it asks for nothing."""
+NO_BEGINNING = re.compile(r"claude-(?:[a-z]+-4[-.][6-9]|[a-z]+-[5-9]|mythos)")
+"""Models that refuse an assistant's message at the end."""
 SERVICE_TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 
 
@@ -40,8 +43,9 @@ def request_document(chat: ChatRequest, *, upstream_model: str, max_output_token
     """Equal requests give equal documents, keys in the same order. Raises InvalidRequest."""
     document = chat.document
     _require_expressible(document)
+    _require_no_compaction(document.get("context_management"))
     limit = max_output_tokens if clamp else chat.max_output_tokens or max_output_tokens
-    system, messages = conversation(document["messages"])
+    system, messages = conversation(document["messages"], may_begin_answer=not NO_BEGINNING.search(upstream_model))
     tools = tool_definitions(document.get("tools"))
     answer = answer_format(document.get("response_format"), has_tools=bool(tools))
     if answer.instruction is not None:
@@ -71,6 +75,14 @@ def _require_expressible(document: Document) -> None:
             continue
         if value not in ONLY_AS_DEFAULT.get(name, ()):
             raise unsupported(f"`{name}`", name, "Leave it out.")
+
+
+def _require_no_compaction(management: object) -> None:
+    """The model's work on a summary is billed, and stands in no count that the answer's usage adds up."""
+    edits = management.get("edits") if isinstance(management, dict) else None
+    for edit in edits if isinstance(edits, list) else []:
+        if isinstance(edit, dict) and str(edit.get("type")).startswith("compact"):
+            raise unsupported("Compaction", "context_management", "Other edits are passed on.")
 
 
 def _tools(document: Document, tools: list[dict[str, Any]], messages: list[dict[str, Any]]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class AnthropicStream:
 
     @property
     def oddity(self) -> str | None:
-        return unknown_reason(self._stop_reason) if self.finished else None
+        return (unknown_reason(self._stop_reason) or self._report.oddity) if self.finished else None
 
     @property
     def delivered_output(self) -> int:

@@ -114,9 +114,10 @@ def _budgeted(wish: _Wish, max_tokens: int) -> Thinking:
 
 
 def _must_not_think(document: dict[str, Any]) -> bool:
-    """These models refuse to think where a tool is forced, or in the middle of a turn that began without thinking."""
+    """These models refuse to think where a tool is forced, or in a turn that began without thinking."""
     forced = document.get("tool_choice") not in (None, "auto", "none")
-    return forced or _continues_without_thinking(document["messages"])
+    begun = document["messages"][-1]["role"] == "assistant"
+    return forced or begun or _continues_without_thinking(document["messages"])
 
 
 def _continues_without_thinking(messages: list[dict[str, Any]]) -> bool:

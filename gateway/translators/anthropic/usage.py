@@ -8,12 +8,13 @@ counts. Nothing is added up; for each field the last event that carries it count
 from typing import Any
 
 from core.token_usage import TokenUsage
+from gateway.translators.error_object import identifier
 from gateway.translators.openai_usage import Counter
 
 __all__ = ["UsageReport", "client_usage"]
 
 INPUT_FIELDS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation")
-OUTPUT_FIELDS = ("output_tokens", "output_tokens_details")
+OUTPUT_FIELDS = ("output_tokens", "output_tokens_details", "server_tool_use")
 
 
 class UsageReport:
@@ -49,6 +50,8 @@ class UsageReport:
         counter = Counter()
         read, write_5m, write_1h = self._cache(counter)
         fresh = counter.count(self._fields, "input_tokens")
+        if "input_tokens" not in self._fields:
+            counter.mark("input_missing")
         if self._includes_cache:
             fresh = self._without_cache(counter, fresh, read + write_5m + write_1h)
         output, reasoning = self._output(counter, delivered_output)
@@ -56,6 +59,14 @@ class UsageReport:
         if usage.prompt == 0 and usage.completion > 0:
             counter.mark("input_missing")
         return usage, counter.flaw
+
+    @property
+    def oddity(self) -> str | None:
+        """Calls of the provider's own tools, which cost money beside the tokens: nobody here asks for them."""
+        calls = self._fields.get("server_tool_use")
+        counted = calls.items() if isinstance(calls, dict) else []
+        told = [f"{identifier(name)}={count}" for name, count in counted if type(count) is int and count > 0]
+        return f"server_tool_use {' '.join(told)}" if told else None
 
     def _cache(self, counter: Counter) -> tuple[int, int, int]:
         """Read, written for 5 minutes, written for an hour. What is not said to be for an hour is for 5 minutes."""

@@ -130,6 +130,14 @@ def test_e19_a_reason_that_nobody_knows_is_noted(reason: str | None, oddity: str
     assert answered(text("x"), reason=reason).oddity == oddity
 
 
+def test_e5_calls_of_tools_at_the_provider_are_noted() -> None:
+    usage = {**USAGE, "server_tool_use": {"web_search_requests": 3, "web_fetch_requests": 0, "x y": "z"}}
+
+    answer = answered(text("x"), usage=usage)
+
+    assert (answer.oddity, answer.usage_flaw) == ("server_tool_use web_search_requests=3", None)
+
+
 def test_thinking_is_readable_and_can_be_sent_back_signed() -> None:
     thoughts = [
         {"type": "thinking", "thinking": "Hm", "signature": "S"},
@@ -164,6 +172,13 @@ def test_a_refusal_carries_its_explanation(details: Any, refusal: str) -> None:
         ({"input_tokens": 0, "output_tokens": 0}, False, TokenUsage(), None),
         ({"input_tokens": 0, "output_tokens": 9}, False, TokenUsage(output=9), "input_missing"),
         ({"input_tokens": 5}, False, TokenUsage(input=5, output=3), "output_missing"),
+        ({"output_tokens": 0}, False, TokenUsage(), "input_missing"),
+        (
+            {"cache_read_input_tokens": 7, "output_tokens": 9},
+            False,
+            TokenUsage(cache_read=7, output=9),
+            "input_missing",
+        ),
         ({}, False, None, None),
         (None, False, None, None),
         (

@@ -133,7 +133,7 @@ def test_e23a_a_blank_message_of_the_user_at_the_end_is_still_the_users_turn() -
 
 
 def test_an_assistants_message_at_the_end_stays_the_beginning_of_the_answer() -> None:
-    _, turns = translated({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well,"})
+    _, turns = translated({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well, \n"})
 
     assert turns[-1] == {"role": "assistant", "content": [text("Well,")]}
 

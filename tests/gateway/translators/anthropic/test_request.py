@@ -77,6 +77,8 @@ PARAMETERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"metadata": {"trace": "x"}}, {}),
     ({"service_tier": "auto"}, {"service_tier": "auto"}),
     ({"service_tier": "default"}, {"service_tier": "standard_only"}),
+    ({"container": "c-1"}, {"container": "c-1"}),
+    ({"mcp_servers": []}, {"mcp_servers": []}),
     ({"cache_control": {"type": "ephemeral"}}, {"cache_control": {"type": "ephemeral"}}),
     ({"context_management": {"edits": []}}, {"context_management": {"edits": []}}),
     ({"output_config": {"effort": "low"}}, {"output_config": {"effort": "low"}}),
@@ -133,8 +135,7 @@ def test_a_parameter_becomes_its_counterpart(fields: dict[str, Any], expected: d
         ({"user": 7}, "user"),
         ({"metadata": "x"}, "metadata"),
         ({"output_config": "x"}, "output_config"),
-        ({"container": "c-1"}, "container"),
-        ({"mcp_servers": []}, "mcp_servers"),
+        ({"context_management": {"edits": [{"type": "compact_20260112"}]}}, "context_management"),
         ({"temperature": 0.2, "top_p": 0.9}, "top_p"),
         ({"response_format": {"type": "grammar"}}, "response_format"),
         ({"response_format": "json"}, "response_format"),
@@ -155,6 +156,15 @@ def test_c2_what_the_newest_models_refuse_is_refused_before_the_first_attempt(
 ) -> None:
     assert refused(model=model, **fields).param in fields
     assert sent(model=model, temperature=1, top_p=1)["model"] == model
+
+
+@pytest.mark.parametrize(
+    ("model", "last"), [("claude-sonnet-4-5", "assistant"), ("claude-sonnet-4-6", "user"), ("claude-haiku-5", "user")]
+)
+def test_c2_a_model_that_takes_no_beginning_of_its_answer_gets_a_users_turn(model: str, last: str) -> None:
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well,"}]
+
+    assert sent(model=model, messages=messages)["messages"][-1]["role"] == last
 
 
 @pytest.mark.parametrize("model", ["claude-sonnet-4-6", "claude-opus-4-5-20251101", "claude-3-5-haiku-latest", "glm-5"])

@@ -97,6 +97,7 @@ def test_the_three_ways_to_ask(document: dict[str, Any], expected: Thinking) -> 
     [
         {"tool_choice": "required"},
         {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"messages": [{"role": "user"}, {"role": "assistant"}]},
         {"messages": [{"role": "user"}, CALL, RESULT, RESULT]},
         {"messages": [{"role": "user"}, {**CALL, "thinking_blocks": [{"type": "thinking"}]}, RESULT]},
     ],
