@@ -2,7 +2,7 @@
 
 import orjson
 
-from gateway.errors import GatewayError, InvalidKey, MethodNotAllowed
+from gateway.errors import GatewayError, InvalidKey, MethodNotAllowed, UpstreamRefused
 from gateway.headers import Headers
 
 __all__ = ["error_answer"]
@@ -25,4 +25,6 @@ def error_answer(error: GatewayError) -> tuple[int, Headers, bytes]:
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode()))
     body = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    if isinstance(error, UpstreamRefused):
+        body = {**error.others, **body}
     return error.status, headers, orjson.dumps({"error": body})

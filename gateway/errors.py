@@ -28,6 +28,9 @@ Retry hints follow the official SDKs (they retry 408, 409, 429 and every 5xx unl
 give up at once on a Retry-After above 120 seconds): what only money can cure says `x-should-retry: false`.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 __all__ = [
     "AccountSuspended",
     "BodyTimeout",
@@ -134,9 +137,20 @@ class RateLimited(GatewayError):
 class UpstreamRefused(GatewayError):
     """Carries the upstream's own status, type and code: the request is at fault and no other target would take it."""
 
-    def __init__(self, status: int, message: str, *, type: str, code: str | None, param: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type: str,
+        code: str | None,
+        param: str | None = None,
+        others: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message, param=param)
         self.status, self.type, self.code = status, type, code
+        self.others = others or {}
+        """Members of the upstream's error object that OpenAI's has no name for."""
 
 
 class UpstreamFailed(GatewayError):

@@ -173,7 +173,7 @@ class Failover:
         opened = OpenAnswer(chance.upstream, chance.permit, exchange, self._hang_ups)
         try:
             if await exchange.head() != 200:
-                body = await exchange.read_some(ERROR_BODY_BYTES)
+                body = chance.upstream.without_its_keys(await exchange.read_some(ERROR_BODY_BYTES))
                 raise _AttemptFailed(translator.failure(exchange.status, exchange.header, body, now=time.time()))
             if chat.stream:
                 opened.stream = request.reservation.progress = translator.stream(chat, created=created)

@@ -1,7 +1,8 @@
 """What went wrong at an upstream, as a value that the retry policy can judge."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 __all__ = ["Fault", "UpstreamFailure"]
 
@@ -43,3 +44,5 @@ class UpstreamFailure:
     """False when the request can't have reached the upstream: it can be repeated without a second bill."""
     detail: str = ""
     """For the log only: it may hold addresses."""
+    others: dict[str, Any] = field(default_factory=dict)
+    """Further members of the upstream's error object, for the client whose request is at fault."""

@@ -26,6 +26,8 @@ __all__ = ["AttemptOutcome", "Obstacle", "Permit", "Places", "Upstream"]
 log = logging.getLogger(__name__)
 
 ANTHROPIC_VERSION = b"2023-06-01"
+MIN_KEY_LENGTH = 16
+"""A shorter value of a header is a word (`eu`, `2024-10-21`), and no secret."""
 BETA_HEADERS = (b"anthropic-beta", b"openai-beta")
 """What a client may tell the provider beside the body."""
 SLOW_CONNECT_SECONDS = 0.25
@@ -105,6 +107,7 @@ class Upstream:
         self._head = request_head(
             "POST", prefix + self.translator.path, self._origin.authority, _headers(target.provider)
         )
+        self._keys = _keys(target.provider)
         self._streaming = Timeouts(
             connect=connect_seconds,
             first_byte=target.first_byte_seconds,
@@ -155,6 +158,12 @@ class Upstream:
             if name in client and (betas := _betas(client[name], self.target.provider.betas)):
                 head += header_line(name, betas)
         return transport.send(self._origin, head, body, self._streaming if stream else self._whole)
+
+    def without_its_keys(self, body: bytes) -> bytes:
+        """An error of this upstream as it may be shown and logged: some repeat the key that they were sent."""
+        for key in self._keys:
+            body = body.replace(key, b"[key]")
+        return body
 
     def answering(self, permit: Permit) -> None:
         """A stream has begun; `ended` follows at its end."""
@@ -245,6 +254,12 @@ def _betas(sent: bytes, allowed: frozenset[str]) -> bytes:
     """Those that the models file lists for this provider: some betas change what a token costs."""
     values = (value.strip() for value in sent.decode("latin-1").split(","))
     return ",".join(value for value in values if value in allowed).encode()
+
+
+def _keys(provider: Provider) -> list[bytes]:
+    """What no client may see, the longest first: one may contain another."""
+    values = {provider.api_key.reveal(), *(value for _, value in provider.headers)}
+    return sorted((value.encode() for value in values if len(value) >= MIN_KEY_LENGTH), key=len, reverse=True)
 
 
 def _headers(provider: Provider) -> list[tuple[bytes, bytes]]:

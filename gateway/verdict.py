@@ -51,7 +51,9 @@ def verdict(failure: UpstreamFailure) -> GatewayError:
 
 def _refused(failure: UpstreamFailure) -> GatewayError:
     status = 400 if failure.status in ABOUT_OUR_KEY else failure.status
-    return UpstreamRefused(status, failure.message, type=failure.type, code=failure.code, param=failure.param)
+    return UpstreamRefused(
+        status, failure.message, type=failure.type, code=failure.code, param=failure.param, others=failure.others
+    )
 
 
 def _unclear(failure: UpstreamFailure) -> GatewayError:

@@ -1,24 +1,27 @@
 """The error object of an upstream's answer, whatever its dialect, and what every failure made of it has in common."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from gateway.exact_json import load
+from gateway.translators.error_text import MAX_MESSAGE, message_of, other_members, place_of, without_keys
 from gateway.upstream_failure import Fault, UpstreamFailure
 
 __all__ = ["ErrorObject", "failure_of", "identifier", "load_object"]
 
 UNAUTHORIZED = 401
 """Only about our key: its words stay with us."""
-MAX_MESSAGE = 1_000
 MAX_NAME = 64
+MAX_PLACE = 200
 NAME = re.compile(r"[A-Za-z0-9_.:-]+")
-PLACE = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
+PLACE = re.compile(r"[A-Za-z0-9_.:\[\]'\"$/-]+")
 """Where in a request something is wrong: `messages[1].content`."""
-SECRET = re.compile(r"\b(?:sk|pk|gsk|xai|key|AIza)[-_][A-Za-z0-9*_-]{4,}|Bearer +\S+", re.IGNORECASE)
+
+ABOUT_THE_REQUEST = (Fault.REQUEST, Fault.UNCLEAR)
+"""Faults whose plain words are for the client."""
 
 USUAL_STATUS = {
     Fault.REQUEST: 400,
@@ -48,24 +51,40 @@ class ErrorObject:
     param: str | None
     metadata: dict[str, Any]
     """OpenRouter's `metadata`, Anthropic's `details`."""
+    others: dict[str, Any] = field(default_factory=dict)
+    """What else the upstream's error object held."""
+    plain: str | None = None
+    """The body, where it is no JSON and no page."""
+
+    @classmethod
+    def read(cls, body: bytes) -> "ErrorObject":
+        """Of an answer that is not 200: JSON of any shape, or text."""
+        try:
+            document = load(body)
+        except orjson.JSONDecodeError:
+            return cls(None, None, None, None, {}, plain=_plain(body))
+        if isinstance(document, list):  # Gemini.
+            document = next((item for item in document if isinstance(item, dict)), None)
+        return cls.parse({"message": document} if isinstance(document, str) else document)
 
     @classmethod
     def parse(cls, document: object) -> "ErrorObject":
-        """`document` is a body or event: {"error": {...}}, {"error": "..."}, {"message": ...} or {"detail": ...}."""
+        """`document` is a body or event: {"error": {...}}, {"error": "..."}, {"message": ...}, {"detail": ...}, …"""
         outer = document if isinstance(document, dict) else {}
         error = outer.get("error") or outer
-        if isinstance(error, str):
-            error = {"message": error}
         if not isinstance(error, dict):
-            error = {}
-        message = error.get("message") or error.get("detail")
+            error = {"message": error}
         metadata = error.get("metadata") or error.get("details")
+        detail = error.get("detail")
+        first = detail[0] if isinstance(detail, list) and detail else None
+        place = error.get("param") or place_of(first.get("loc") if isinstance(first, dict) else None)
         return cls(
-            message=_text(message),
+            message=message_of(error),
             type=identifier(error.get("type")),
             code=identifier(error.get("code")),
-            param=identifier(error.get("param"), PLACE),
+            param=identifier(place, PLACE, MAX_PLACE),
             metadata=metadata if isinstance(metadata, dict) else {},
+            others={} if error is outer else other_members(error),
         )
 
     @property
@@ -93,6 +112,7 @@ def failure_of(fault: Fault, status: int, error: ErrorObject, retry_after: float
         code=error.code,
         param=error.param,
         retry_after=retry_after,
+        others=error.others if fault is Fault.REQUEST else {},
     )
 
 
@@ -101,19 +121,20 @@ def _message(fault: Fault, status: int, error: ErrorObject) -> str:
         return (
             f"The provider refused the gateway's account ({error.code or error.type or status or 'no reason given'})."
         )
+    message = error.message or (error.plain if fault in ABOUT_THE_REQUEST else None)
     if fault is Fault.UNCLEAR:
-        reason = f": {error.message}" if error.message and status != UNAUTHORIZED else "."
+        reason = f": {message}" if message and status != UNAUTHORIZED else "."
         return f"The provider refused this request (HTTP {status or USUAL_STATUS[fault]}){reason}"
-    return error.message or f"The provider answered with an error (HTTP {status or USUAL_STATUS[fault]})."
+    return message or f"The provider answered with an error (HTTP {status or USUAL_STATUS[fault]})."
 
 
-def _text(value: object) -> str | None:
-    if not isinstance(value, str) or not value:
-        return None
-    return SECRET.sub("[key]", value)[:MAX_MESSAGE]
+def _plain(body: bytes) -> str | None:
+    """The words of a server that answers without JSON. A page of HTML is a proxy's, and says nothing to a program."""
+    text = body.decode(errors="replace").strip()
+    return without_keys(text)[:MAX_MESSAGE] if text and not text.startswith("<") and text.isprintable() else None
 
 
-def identifier(value: object, pattern: re.Pattern[str] = NAME) -> str | None:
+def identifier(value: object, pattern: re.Pattern[str] = NAME, longest: int = MAX_NAME) -> str | None:
     """Types, codes and parameters go into logs and answers: None for what is not a short identifier."""
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
-    return text if len(text) <= MAX_NAME and pattern.fullmatch(text) else None
+    return text if len(text) <= longest and pattern.fullmatch(text) else None

@@ -7,7 +7,7 @@ allowed, for a file the client named, and from a firewall that did not like a pr
 
 from typing import Any
 
-from gateway.translators.error_object import ErrorObject, failure_of, identifier, load_object
+from gateway.translators.error_object import ErrorObject, failure_of, identifier
 from gateway.translators.retry_after import retry_after
 from gateway.translators.translator import Header
 from gateway.upstream_failure import Fault, UpstreamFailure
@@ -66,7 +66,7 @@ INCURABLE_LIMIT_SOURCES = {"openrouter_credits", "openrouter_key_limit"}
 
 def response_failure(status: int, header: Header, body: bytes, now: float | None) -> UpstreamFailure:
     """For an answer whose status is not 200."""
-    error = ErrorObject.parse(load_object(body))
+    error = ErrorObject.read(body)
     wait = retry_after(header, now)
     return failure_of(_fault(status, error, wait), status, error, wait)
 

@@ -20,13 +20,13 @@ MODELS = """
 [providers.usual]
 schema = "openai"
 base_url = "{url}/v1"
-api_key = "sk-sim"
+api_key = "sk-sim-the-own-key-of-this-gateway"
 betas = ["assistants=v2"]
 
 [providers.older]
 schema = "openai"
 base_url = "{url}/v1"
-api_key = "sk-sim"
+api_key = "sk-sim-the-own-key-of-this-gateway"
 max_tokens_parameter = "max_tokens"
 stream_options = false
 sends_done = false
@@ -35,13 +35,13 @@ input_includes_cache = false
 [providers.claude]
 schema = "anthropic"
 base_url = "{url}"
-api_key = "sk-sim"
+api_key = "sk-sim-the-own-key-of-this-gateway"
 betas = ["interleaved-thinking-2025-05-14", "context-management-2025-06-27"]
 
 [providers.inclusive]
 schema = "anthropic"
 base_url = "{url}"
-api_key = "sk-sim"
+api_key = "sk-sim-the-own-key-of-this-gateway"
 input_includes_cache = true
 
 [models.usual]
@@ -284,3 +284,34 @@ def test_c17_e11_half_an_emoji_and_long_numbers_of_a_request_reach_the_provider(
 
     assert asking.canned.asked["messages"][0]["content"] == "a \ufffd b"
     assert asking.canned.asked["metadata"] == {"wei": number}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"detail": [{"loc": ["body", "top_p"], "msg": "field required"}]}, "top_p: field required"),
+        ({"object": "error", "message": {"detail": [{"loc": ["body", "n"], "msg": "no"}]}}, "n: no"),
+        ([{"error": {"code": 400, "message": "Gemini says no", "status": "INVALID_ARGUMENT"}}], "Gemini says no"),
+        (b"top_p must be positive", "top_p must be positive"),
+        (
+            {"error": {"message": "Missing 'key_value'.", "param": "tools[0].function.parameters"}},
+            "Missing 'key_value'.",
+        ),
+        ({"error": {"message": "bad key sk-sim-the-own-key-of-this-gateway"}}, "bad key [key]"),
+    ],
+)
+def test_c6_c7_a_client_is_told_the_providers_own_reason(asking: Asking, body: object, message: str) -> None:
+    asking.canned.answer(body, status=422)
+
+    answer = asking.ask("usual")
+
+    assert (answer.status_code, answer.json()["error"]["message"]) == (422, message)
+
+
+def test_c6_c7_its_path_and_its_further_members_too(asking: Asking) -> None:
+    error = {"message": "no", "param": "tools[0].function", "code": "content_filter", "innererror": {"code": "Policy"}}
+    asking.canned.answer({"error": error}, status=400)
+
+    told = asking.ask("usual").json()["error"]
+
+    assert told == {"type": "invalid_request_error", **error}

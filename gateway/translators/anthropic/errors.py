@@ -8,7 +8,7 @@ model, which we name; else the request may have asked for it (a container, a fil
 from dataclasses import replace
 from typing import Any
 
-from gateway.translators.error_object import ErrorObject, failure_of, identifier, load_object
+from gateway.translators.error_object import ErrorObject, failure_of, identifier
 from gateway.translators.retry_after import retry_after
 from gateway.translators.translator import Header
 from gateway.upstream_failure import Fault, UpstreamFailure
@@ -63,7 +63,7 @@ TOO_LONG = "prompt is too long"
 
 def response_failure(status: int, header: Header, body: bytes, now: float | None) -> UpstreamFailure:
     """For an answer whose status is not 200."""
-    return _failure(status, ErrorObject.parse(load_object(body)), retry_after(header, now))
+    return _failure(status, ErrorObject.read(body), retry_after(header, now))
 
 
 def in_band_failure(document: dict[str, Any]) -> UpstreamFailure:
