@@ -28,6 +28,7 @@ from pathlib import Path
 from core.model_prices import DEFAULT_WEIGHTS, USUAL_TIERS, PriceList, TokenPrices
 from core.models_table import Reader, Table
 from core.settings import Secret
+from core.upstream_rules import UPSTREAM_NAME, provider_problems
 
 __all__ = ["UNPRICED", "Model", "ModelsFile", "ModelsFileError", "Provider", "Target"]
 
@@ -149,8 +150,10 @@ class ModelsFile:
         """Validate the whole file. Raises ModelsFileError, which lists every problem."""
         try:
             document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # Not only a TOMLDecodeError: a number may have too many digits for Python.
             raise ModelsFileError([f"not valid TOML: {error}"]) from None
+        except RecursionError:
+            raise ModelsFileError(["not valid TOML: it is nested too deeply"]) from None
         reader = Reader(environment)
         root = reader.table(document, "the file")
         providers = {name: _provider(table, name) for name, table in root.tables("providers")}
@@ -179,6 +182,8 @@ def _provider(table: Table, name: str) -> Provider:
         foreign_fields=table.choice("foreign_fields", FOREIGN_FIELDS, FOREIGN_FIELDS[0]),
         betas=frozenset(table.list_of_texts("betas")),
     )
+    for problem in provider_problems(provider.name, provider.api_key.reveal(), provider.headers):
+        table.problem(problem)
     for beta in sorted(provider.betas):
         if not BETA.fullmatch(beta):
             table.problem(f"betas: {beta[:80]!r} is not one value of a beta header")
@@ -207,8 +212,8 @@ def _model(table: Table, name: str, providers: Mapping[str, Provider]) -> Model:
     )
     if "," in name:
         table.problem("the name of a model must not hold a comma")
-    if not 0 < len(name) <= MAX_MODEL_NAME:
-        table.problem(f"the name of a model has 1 to {MAX_MODEL_NAME} characters")
+    if not 0 < len(name) <= MAX_MODEL_NAME or not name.isprintable():
+        table.problem(f"the name of a model has 1 to {MAX_MODEL_NAME} characters, all printable")
     if not model.targets:
         table.problem("needs at least one target")
     table.refuse_the_rest()
@@ -254,7 +259,7 @@ def _price(table: Table) -> TokenPrices:
 
 
 def _target(table: Table, providers: Mapping[str, Provider]) -> Target:
-    provider = table.text("provider")
+    provider, named = table.text("provider"), "model" in table.names
     if provider and provider not in providers:
         table.problem(f"provider {provider!r} is not among [providers]")
     target = Target(
@@ -267,6 +272,8 @@ def _target(table: Table, providers: Mapping[str, Provider]) -> Target:
         total_seconds=table.seconds("total_seconds", TOTAL_SECONDS),
         fixed_sampling=table.flag("fixed_sampling", default=False),
     )
+    if named and not UPSTREAM_NAME.fullmatch(target.model):
+        table.problem("model must be a text of visible ASCII characters")
     if len(target.name) > MAX_TARGET_NAME:
         table.problem(f"the name {target.name[:40]}… (provider/model) has more than {MAX_TARGET_NAME} characters")
     table.refuse_the_rest()

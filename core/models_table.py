@@ -5,13 +5,15 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+from core.upstream_rules import parse_address
 
 __all__ = ["Reader", "Table"]
 
 SUBSTITUTION = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
 NANO_PER_TOKEN = 1000
 """One dollar per 1M tokens is 1,000 nano-dollars per token."""
+MAX_NUMBER = 2**31 - 1
 MISSING: Any = object()
 
 
@@ -37,7 +39,9 @@ class Reader:
             return Path(path).read_text().strip() or None
         except OSError as error:
             self.problems.append(f"{name}_FILE can't be read: {error.strerror}")
-            return ""
+        except ValueError:
+            self.problems.append(f"{name}_FILE can't be read: it is no text, or its name is no path")
+        return ""
 
 
 class Table:
@@ -111,8 +115,8 @@ class Table:
         value = self._take(name, default, int, "a whole number")
         if value is None:
             return least
-        if type(value) is not int or not least <= value < 2**31:
-            self.problem(f"{name} must be a whole number of at least {least}")
+        if type(value) is not int or not least <= value <= MAX_NUMBER:
+            self.problem(f"{name} must be a whole number from {least} to {MAX_NUMBER}")
             return least
         return value
 
@@ -127,8 +131,11 @@ class Table:
 
     def url(self, name: str) -> str:
         value = self._text(name)
-        if value is not None and not _is_address(value):
-            self.problem(f"{name} must be an http or https address without user, query and fragment")
+        try:
+            if value is not None:
+                parse_address(value)
+        except ValueError as error:
+            self.problem(f"{name} must be an http or https address without user, query and fragment ({error})")
         return (value or "").rstrip("/")
 
     def price(self, name: str, default: int = MISSING) -> int:
@@ -171,13 +178,3 @@ class Table:
         else:
             return value
         return None
-
-
-def _is_address(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:  # A broken IPv6 address, or a port beyond 65535.
-        return False
-    extras = parts.query or parts.fragment or parts.username or port == 0
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and not extras

@@ -25,6 +25,8 @@ def check(file: Path, as_json: bool) -> None:
     """Validate FILE with this environment, before a gateway reads it. Lists every problem; status 1 if there is one."""
     try:
         parsed = ModelsFile.read(file, os.environ)
+    except OSError as error:
+        fail(f"{file} can't be read: {error.strerror}")
     except ModelsFileError as error:
         if as_json:
             document({"valid": False, "problems": error.problems})

@@ -3,25 +3,9 @@
 import re
 from collections.abc import Iterable
 
-TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-UNFIT_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+from core.upstream_rules import TOKEN, header_problem
+
 UNFIT_IN_TARGET = re.compile(rb"[^\x21-\x7e]|#")
-OURS = frozenset(
-    # Each of these frames a message or rules the connection: two opinions about them are request smuggling.
-    (
-        b"accept-encoding",
-        b"connection",
-        b"content-length",
-        b"expect",
-        b"host",
-        b"keep-alive",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    )
-)
 
 
 def request_head(method: str, path: str, host: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -45,12 +29,9 @@ def request_head(method: str, path: str, host: str, headers: Iterable[tuple[byte
 def header_line(name: bytes, value: bytes) -> bytes:
     """One header with its line end. Raises ValueError as `request_head` does; the message never shows the value."""
     name = name.lower()
-    if not TOKEN.fullmatch(name):
-        raise ValueError(f"not a header name: {name!r}")
-    if name in OURS:
-        raise ValueError(f"the transport itself sets {name.decode()}")
-    if UNFIT_IN_VALUE.search(value):
-        raise ValueError(f"the value of {name.decode()} holds a control character")
+    problem = header_problem(name, value)
+    if problem is not None:
+        raise ValueError(problem)
     return b"%b: %b\r\n" % (name, value)
 
 

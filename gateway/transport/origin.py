@@ -1,12 +1,9 @@
 """Where an upstream is, and how long the gateway waits for it."""
 
 import math
-import re
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
-UNFIT = re.compile(r"[^\x21-\x7e]")
+from core.upstream_rules import DEFAULT_PORTS, parse_address, require_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +17,7 @@ class Origin:
     key: str = field(init=False, repr=False, compare=False)  # A string: its hash is computed once, not per look-up.
 
     def __post_init__(self) -> None:
-        if self.scheme not in DEFAULT_PORTS:
-            raise ValueError(f"scheme must be http or https, not {self.scheme!r}")
-        if not self.host or UNFIT.search(self.host) or any(mark in self.host for mark in "/?#@[]\\"):
-            raise ValueError(f"not a host: {self.host!r}")
-        if not 0 < self.port < 65536:
-            raise ValueError(f"port must be 1 to 65535, not {self.port}")
+        require_host(self.scheme, self.host, self.port)
         host = f"[{self.host}]" if ":" in self.host else self.host
         default = self.port == DEFAULT_PORTS[self.scheme]
         object.__setattr__(self, "authority", host if default else f"{host}:{self.port}")
@@ -43,16 +35,8 @@ class Origin:
         Raises ValueError for anything but `http(s)://host[:port][/path]`; the message never repeats the URL, because
         a URL with a password in it is one of the mistakes.
         """
-        if UNFIT.search(url):
-            raise ValueError("the URL holds a space, a control character or one outside ASCII")
-        parts = urlsplit(url)
-        if "@" in parts.netloc:
-            raise ValueError("the URL holds credentials; they belong in a header")
-        if "?" in url or "#" in url:
-            raise ValueError("the URL holds a query or a fragment")
-        scheme = parts.scheme.lower()
-        port = parts.port if parts.port is not None else DEFAULT_PORTS.get(scheme, 0)
-        return cls(scheme, (parts.hostname or "").lower(), port), parts.path.rstrip("/")
+        scheme, host, port, prefix = parse_address(url)
+        return cls(scheme, host, port), prefix
 
 
 @dataclass(frozen=True, slots=True)

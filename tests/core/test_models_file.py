@@ -101,10 +101,10 @@ def test_token_classes_have_prices_of_their_own() -> None:
 WRONG: list[tuple[str, str, str]] = [
     # what replaces which line, and the problem that names it
     ("context_tokens", "", "context_tokens is missing"),
-    ("context_tokens", "context_tokens = 0", "context_tokens must be a whole number of at least 1"),
-    ("context_tokens", "context_tokens = -1", "context_tokens must be a whole number of at least 1"),
-    ("context_tokens", "context_tokens = true", "context_tokens must be a whole number of at least 1"),
-    ("context_tokens", "context_tokens = 3_000_000_000", "context_tokens must be a whole number of at least 1"),
+    ("context_tokens", "context_tokens = 0", "context_tokens must be a whole number from 1 to 2147483647"),
+    ("context_tokens", "context_tokens = -1", "context_tokens must be a whole number from 1 to 2147483647"),
+    ("context_tokens", "context_tokens = true", "context_tokens must be a whole number from 1 to 2147483647"),
+    ("context_tokens", "context_tokens = 3_000_000_000", "context_tokens must be a whole number from 1 to 2147483647"),
     ("context_tokens", 'context_tokens = "many"', "context_tokens must be a whole number"),
     ("max_output_tokens", "", "max_output_tokens is missing"),
     ("price", "", "price: input is missing"),
@@ -129,8 +129,8 @@ WRONG: list[tuple[str, str, str]] = [
     ("-", 'tokenizer = "gpt"', "tokenizer must be one of openai, openai-mini, claude, claude-4"),
     ("-", "capabilities = 1", "capabilities must be a list of texts"),
     ("-", "capabilities = [1]", "capabilities must be a list of texts"),
-    ("-", "weight = -1", "weight must be a whole number of at least 0"),
-    ("-", "default_output_tokens = 0", "default_output_tokens must be a whole number of at least 1"),
+    ("-", "weight = -1", "weight must be a whole number from 0 to 2147483647"),
+    ("-", "default_output_tokens = 0", "default_output_tokens must be a whole number from 1 to 2147483647"),
     ("-", "owned_by = 1", "owned_by must be a text"),
     ("-", 'allow_unpriced = ["web"]', "allow_unpriced may hold web_search, server_tools, audio"),
     ("-", "allow_unpriced = 1", "allow_unpriced must be a list of texts"),
@@ -170,7 +170,7 @@ def test_a_wrong_model_is_refused_with_its_place(line: str, instead: str, proble
         ("api_key = 5", "api_key must be a text"),
         ("headers = 1", "headers must be a table of texts"),
         ("headers = { a = 1 }", "headers must be a table of texts"),
-        ("max_concurrency = -1", "max_concurrency must be a whole number of at least 0"),
+        ("max_concurrency = -1", "max_concurrency must be a whole number from 0 to 2147483647"),
         ('max_tokens_parameter = "n"', "max_tokens_parameter must be one of"),
         ('region = "eu"', "region is not known"),
         ("stream_options = 1", "stream_options must be true or false"),
@@ -333,3 +333,76 @@ def test_the_delivered_fallback_takes_every_request_that_was_written_for_claude(
 
     assert (claude.provider.schema, fallback.provider.schema) == ("anthropic", "openai")
     assert (fallback.foreign_fields, fallback.fixed_sampling) == (False, True)
+
+
+def provider(line: str, *, replacing: str = "") -> str:
+    kept = [text for text in PROVIDER.splitlines() if not (replacing and text.startswith(replacing))]
+    return "\n".join([*kept, line, MODEL])
+
+
+UNUSABLE: list[tuple[str, str, str]] = [
+    # a line of the provider, which line it replaces, and the problem that names it
+    ('headers = { "content-length" = "3" }', "", "the transport itself sets content-length"),
+    ('headers = { "Host" = "x" }', "", "the transport itself sets host"),
+    ('headers = { "x y" = "x" }', "", "not a header name"),
+    ('headers = { "x" = "a\\r\\nb" }', "", "the value of x holds a control character"),
+    ('headers = { "x" = "caf\\u00e9" }', "", "headers holds a character outside ASCII"),
+    ('headers = { "x" = "\\U0001F600" }', "", "headers holds a character outside ASCII"),
+    ('headers = { "x-a" = "1", "X-A" = "2" }', "", "headers names one header twice"),
+    ('api_key = "two\\nlines"', "api_key", "the value of authorization holds a control character"),
+    ('api_key = "schl\\u00fcssel"', "api_key", "api_key holds a character outside ASCII"),
+    ('api_key = "sk-1 "', "api_key", "api_key begins or ends with a space"),
+    ('base_url = "http://a b/v1"', "base_url", "base_url must be an http or https address"),
+    ('base_url = "http://me@host/v1"', "base_url", "base_url must be an http or https address"),
+    ('base_url = "http://@host/v1"', "base_url", "base_url must be an http or https address"),
+    ('base_url = "http://host/v1#x"', "base_url", "base_url must be an http or https address"),
+    ('base_url = "http://host/v1?"', "base_url", "base_url must be an http or https address"),
+    ('base_url = "http://host:99999"', "base_url", "base_url must be an http or https address"),
+    ('base_url = "http://[::1"', "base_url", "base_url must be an http or https address"),
+    ('base_url = "http:///v1"', "base_url", "base_url must be an http or https address"),
+    ('base_url = "http://h\\u00f6st"', "base_url", "base_url must be an http or https address"),
+]
+
+
+@pytest.mark.parametrize(("line", "replaced", "problem"), UNUSABLE)
+def test_what_no_request_can_carry_is_refused(line: str, replaced: str, problem: str) -> None:
+    """S1: such a file was approved, and ended every gateway that read it."""
+    [found] = problems(provider(line, replacing=replaced))
+
+    assert problem in found
+    assert "schl" not in found  # Never a value.
+
+
+@pytest.mark.parametrize("name", ["", "m\\r\\nx: y", "caf\\u00e9", " m", "m" * 600])
+def test_the_name_of_an_upstreams_model_must_fit_into_a_header_and_a_usage_event(name: str) -> None:
+    """S23"""
+    [found] = problems(model(f'targets = [{{ provider = "openai", model = "{name}" }}]', without="targets"))
+
+    assert "targets[0]" in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x = " + "[" * 100_000, "x = " + "{a=" * 50_000, "x = " + "9" * 5_000, "x = \x00", "[a.b\n"],
+    ids=["deep list", "deep table", "long number", "control character", "broken"],
+)
+def test_what_the_parser_can_not_take_is_refused_like_any_other_mistake(text: str) -> None:
+    """S1"""
+    [found] = problems(text)
+
+    assert found.startswith("not valid TOML")
+
+
+def test_a_file_of_a_secret_that_is_no_text_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xff\xfe")
+
+    [found] = problems(model(), OPENAI_API_KEY_FILE=str(tmp_path / "key"))
+
+    assert "OPENAI_API_KEY_FILE can't be read" in found
+
+
+def test_a_number_that_is_too_large_is_told_the_whole_range() -> None:
+    """S23"""
+    [found] = problems(model("max_output_tokens = 3_000_000_000", without="max_output_tokens"))
+
+    assert found.endswith("max_output_tokens must be a whole number from 1 to 2147483647")

@@ -1,6 +1,7 @@
 import pytest
 
-from gateway.transport.head import OURS, header_line, request_head
+from core.upstream_rules import OURS
+from gateway.transport.head import header_line, request_head
 
 CONTROL = [bytes([byte]) for byte in (*range(0x20), 0x7F) if byte != 0x09]
 
