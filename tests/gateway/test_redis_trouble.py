@@ -4,10 +4,9 @@ import asyncio
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,9 +15,10 @@ from core.billing_period import billing_period
 from core.usage_event import UsageEvent
 from deploy.local.postgres import PostgresServer
 from deploy.local.valkey import ValkeyServer
+from tests.gateway.asking import ask, ask_all, until
 from tests.gateway.served import usage_of
-from tests.gateway.wire import CONTENT, Head, chat, wire
-from tests.installation import Customer, Installation, eventually
+from tests.gateway.wire import CONTENT, chat, wire
+from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway
 from tests.simulated_upstream import SimulatedUpstream
 
@@ -26,17 +26,6 @@ HASTY = {"GATEWAY_REDIS_SECONDS": "0.3"}
 DONE = b"data: [DONE]"
 SLOW = "[[sim words=300 pause_ms=20]]"
 MODELS = ["gpt-4o-mini", "claude-haiku-4-5"]
-
-
-async def ask(gateway: RunningGateway, customer: Customer, text: str = "Hello", **more: Any) -> tuple[Head, Any]:
-    async with wire(gateway.port) as client:
-        await client.send(chat(customer, text, **more))
-        return await client.answer()
-
-
-async def ask_all(gateways: list[RunningGateway], customer: Customer, count: int, text: str = "Hello") -> Counter[int]:
-    answers = await asyncio.gather(*(ask(gateways[n % len(gateways)], customer, text) for n in range(count)))
-    return Counter(head.status for head, _ in answers)
 
 
 async def stream(gateway: RunningGateway, customer: Customer, text: str, model: str) -> bytes:
@@ -78,10 +67,6 @@ def break_the_spool(installation: Installation) -> None:
     if installation.spool_directory.exists():
         shutil.rmtree(installation.spool_directory)
     installation.spool_directory.write_text("a file where the directory should be")
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    await asyncio.to_thread(eventually, condition, what)
 
 
 async def test_a_gateway_that_starts_before_redis_refuses_and_then_counts_globally(
