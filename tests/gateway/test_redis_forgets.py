@@ -14,7 +14,8 @@ from core.usage_event import Outcome
 from deploy.local.programs import find_valkey
 from deploy.local.valkey import ValkeyServer
 from tests.gateway.served import usage_of
-from tests.gateway.test_redis_trouble import (
+from tests.gateway.asking import 
+from tests.gateway.test_redis_trouble import 
     DONE,
     HASTY,
     MODELS,
