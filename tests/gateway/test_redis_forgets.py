@@ -13,20 +13,17 @@ import pytest
 from core.usage_event import Outcome
 from deploy.local.programs import find_valkey
 from deploy.local.valkey import ValkeyServer
+from tests.gateway.asking import ask, ask_all, until
 from tests.gateway.served import usage_of
-from tests.gateway.asking import 
-from tests.gateway.test_redis_trouble import 
+from tests.gateway.test_redis_trouble import (
     DONE,
     HASTY,
     MODELS,
     SLOW,
-    ask,
-    ask_all,
     break_the_spool,
     distinct_events,
     everything_served_is_booked,
     stream,
-    until,
     wait_distinct,
 )
 from tests.gateway.wire import CONTENT, chat, wire
