@@ -6,16 +6,16 @@ header and in this file. Pure.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from core.lua_scripts import Argument, Call
-from core.redis_keys import CONSUMER_GROUP, ReservationKeys, ShardKeys
+from core.redis_keys import CONSUMER_GROUP, ReservationKeys
 from core.usage_event import UsageEvent
 
 __all__ = [
     "ConfirmedEntry",
+    "CounterChange",
     "LedgerTotal",
     "PublishedTotal",
     "admit",
@@ -165,9 +165,18 @@ def replay(
     return Call("replay", (stream, *scopes), (period, charged, *(part for pair in fields.items() for part in pair)))
 
 
-def rebuild(
-    shard: ShardKeys, scopes: Mapping[str, str], *, write: bool, longest_stream: int, oldest_period: str
-) -> Call:
-    """`scopes`: the name of each with its identity in events, `account <id>` or `key <id>`."""
-    head: tuple[Any, ...] = (int(write), shard.reservations, longest_stream, oldest_period)
-    return Call("rebuild", (shard.usage_stream, shard.leases, *scopes), (*head, *scopes.values()))
+@dataclass(frozen=True, slots=True)
+class CounterChange:
+    """Write `value` into a field that still holds `seen`. Empty: there was no field, or it is removed."""
+
+    scope: str
+    field: str
+    seen: str
+    value: str
+
+
+def rebuild(changes: Sequence[CounterChange]) -> Call:
+    """All of one shard."""
+    numbers = {scope: number for number, scope in enumerate(dict.fromkeys(item.scope for item in changes), 1)}
+    lines = [(numbers[item.scope], item.field, item.seen, item.value) for item in changes]
+    return Call("rebuild", tuple(numbers), (orjson.dumps(lines),))

@@ -2,7 +2,7 @@
 One answered request, as it travels from the gateway through the usage stream into the ledger.
 
 The wire form is JSON with a version `v`. A reader knows every version ever written; a field is never given another
-meaning. The fields `account`, `key`, `period` and `cost` are in every version, past and to come, under these names: an
+meaning. The fields `account`, `key` and `period` are in every version, past and to come, under these names: an
 older reader that parks an event of tomorrow still knows whose it is (`read_claim`).
 
 The event's id, time, day and period are fixed when the request is admitted, so every later copy (a replay from the
@@ -203,7 +203,7 @@ def read_claim(wire: bytes) -> Claim | None:
     """Of an event of any version, those not written yet included; None of what names no account."""
     try:
         fields = orjson.loads(wire)
-        numbers = fields["account"], fields["key"], fields.get("owed", fields["cost"])
+        numbers = fields["account"], fields["key"], fields.get("owed", fields.get("cost", 0))
         _require_whole(numbers)
         _require_ids(fields)
         return Claim(AccountId(numbers[0]), KeyId(numbers[1]), _date(fields["period"]), numbers[2])

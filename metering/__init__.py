@@ -13,7 +13,8 @@ What went wrong on the way is made good:
 * `sweeper` ends the reservations that a dead gateway left behind; `suspects` is its memory of what it saw before.
 * `dead_letters` keeps what the ledger could not take, and puts it back on its stream after a fix.
 * `counters` compares the counters in Redis with what they are a cache of, and sets them right: `published` those that
-  come from Postgres, one by one of its `scopes`. `counter_watch` does so whenever Redis comes back and every minute.
+  come from Postgres, one by one of its `scopes`; the others by what a `shard_reader` has `counted`. `counter_watch`
+  does so whenever Redis comes back and every minute.
 * `reconciliation` compares the upstreams' own record, the events and their sums: the proof.
 
 `usage_report` answers what an account used. `admin` is the port for health checks and metrics, `gauges` measures how

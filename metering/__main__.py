@@ -62,9 +62,9 @@ class Metering:
         self._failpoints = failpoints
         self._partitions = Partitions(pool)
         self._ledger = Ledger(pool, self._partitions, failpoints)
-        self._counters = Counters(pool, redis, shard_count=settings.redis_shards, now=_now)
         every = shards(settings.redis_shards)
         self._shards = [every[number] for number in shard_numbers(settings.metering_shards, settings.redis_shards)]
+        self._counters = Counters(pool, redis, shard_count=settings.redis_shards, now=_now, only=self._shards)
         parts = min(settings.metering_consumers, len(self._shards))
         self._streams = [self._stream(number, self._shards[number::parts]) for number in range(parts)]
 

@@ -7,7 +7,7 @@ from an old dump) or when its total is ahead (Postgres was restored from a backu
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -53,15 +53,17 @@ Held = dict[Place, Versioned]
 
 
 class Published:
-    def __init__(self, pool: asyncpg.Pool, redis: Redis, *, shard_count: int) -> None:
+    def __init__(self, pool: asyncpg.Pool, redis: Redis, *, shard_count: int, shards: Collection[ShardKeys]) -> None:
+        """`shards` are those that are compared."""
         self._pool = pool
+        self._shards = frozenset(shards)
         self._redis = redis
         self._shard_count = shard_count
         self._directory = KeyDirectory(pool, redis, shard_count=shard_count)
         self._scripts = ScriptRunner(redis)
 
     async def scopes(self, accounts: Sequence[AccountId] | None) -> list[Scope]:
-        return [self._scope(account, key) for account, key, _ in await self._pool.fetch(SCOPES, accounts)]
+        return [scope for scope, _ in await self._revisions(accounts)]
 
     async def differences(
         self, accounts: Sequence[AccountId] | None, periods: Sequence[date]
@@ -96,8 +98,7 @@ class Published:
 
     async def _in_postgres(self, accounts: Sequence[AccountId] | None, periods: Sequence[date]) -> Held:
         held: Held = {}
-        for account, key, revision in await self._pool.fetch(SCOPES, accounts):
-            scope = self._scope(account, key)
+        for scope, revision in await self._revisions(accounts):
             held[scope, None] = Versioned(revision, revision)
             held |= {(scope, period): Versioned() for period in periods}
         for account, key, period, charged, version in await self._pool.fetch(TOTALS, periods, accounts):
@@ -105,6 +106,11 @@ class Published:
             if place in held:
                 held[place] = Versioned(charged, version)
         return held
+
+    async def _revisions(self, accounts: Sequence[AccountId] | None) -> list[tuple[Scope, int]]:
+        rows = await self._pool.fetch(SCOPES, accounts)
+        found = [(self._scope(account, key), revision) for account, key, revision in rows]
+        return [(scope, revision) for scope, revision in found if scope.shard in self._shards]
 
     async def _in_redis(self, scopes: Iterable[Scope], periods: Sequence[date]) -> Held:
         """Of the scopes that Redis knows. One that it does not know is read from Postgres when it is needed."""

@@ -32,11 +32,6 @@ class Scope:
             return self.shard.account(self.account_id)
         return self.shard.key(self.key_id)
 
-    @property
-    def identity(self) -> str:
-        """How `rebuild.lua` finds it in an event."""
-        return f"account {self.account_id}" if self.key_id == WHOLE_ACCOUNT else f"key {self.key_id}"
-
 
 def ledger_total(shard: ShardKeys, total: PeriodTotal) -> LedgerTotal:
     """As `confirm` takes it."""

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisError
 
+from core.key_directory import server_epoch
 from core.principal import AccountId, KeyId
-from core.redis_keys import ShardKeys
+from core.redis_keys import ShardKeys, shards
 from deploy.local.valkey import ValkeyServer
 from metering.counter_watch import CounterWatch
 from metering.counters import Counters
@@ -67,6 +68,7 @@ async def test_a_counter_that_drifted_is_found_and_set_right(
 async def test_ten_rebuilds_at_once_leave_what_one_leaves(database_url: str, redis_url: str) -> None:
     async with workbench(database_url, redis_url) as bench:
         account, _ = await used_account(bench)
+        await bench.counters.rebuild()
         before = await bench.account(account)
         scope = ShardKeys.of(AccountId(account), SHARDS).account(AccountId(account))
         names = f"ledger:{PERIOD}", f"ledger_version:{PERIOD}", f"pending:{PERIOD}", "reserved", "in_flight"
@@ -249,7 +251,7 @@ async def test_the_amount_of_an_unreadable_entry_leaves_pending_at_the_next_chec
 async def test_a_stream_that_is_too_long_is_not_counted(database_url: str, redis_url: str) -> None:
     async with workbench(database_url, redis_url) as bench:
         await used_account(bench, waiting=2)
-        counters = Counters(bench.pool, bench.redis, shard_count=SHARDS, now=lambda: NOW, longest_stream=1)
+        counters = Counters(bench.pool, bench.redis, shard_count=SHARDS, now=lambda: NOW, max_stream_length=1)
 
         with pytest.raises(StreamTooLong, match="2 entries"):
             await counters.rebuild()
@@ -265,3 +267,86 @@ async def test_accounts_of_every_shard_are_compared_in_one_check(database_url: s
         differences = await Counters(bench.pool, bench.redis, shard_count=SHARDS, now=lambda: NOW).check()
 
         assert [item.field for item in differences] == ["in_flight"] * 8
+
+
+async def test_a_check_counts_a_shard_once_and_holds_redis_up_for_no_more_than_a_slice(
+    database_url: str, redis_url: str
+) -> None:
+    """B18: a script of up to 80 ms for each 500 scopes, each time over the whole stream and all leases."""
+    async with workbench(database_url, redis_url) as bench:
+        account, keys = await bench.create_account(keys=3)
+        for key in keys:
+            await publish(bench, account, key)
+        await bench.settle_all(event(account, keys[number % 3], cost=10) for number in range(1_200))
+        for number in range(700):
+            await bench.admit(event(account, keys[number % 3]), cost=5)
+        await bench.redis.config_resetstat()
+
+        differences = await bench.counters.check()
+
+        commands: Any = await bench.redis.info("commandstats")
+        calls = {name.removeprefix("cmdstat_"): numbers["calls"] for name, numbers in commands.items()}
+        assert differences == []
+        assert calls["xrange"] == 3
+        assert calls["hgetall"] == 2 * (1 + len(keys))
+        assert "evalsha" not in calls
+
+
+async def test_each_process_checks_its_own_shards(database_url: str, redis_url: str) -> None:
+    """B18: each process checked all of them."""
+    async with workbench(database_url, redis_url) as bench:
+        for _ in range(8):
+            account, _ = await used_account(bench, recorded=1, waiting=0)
+            shard = ShardKeys.of(AccountId(account), SHARDS)
+            await bench.redis.hset(shard.account(AccountId(account)), "in_flight", 9)
+
+        parts = [
+            await Counters(bench.pool, bench.redis, shard_count=SHARDS, now=lambda: NOW, only=[shard]).check()
+            for shard in shards(SHARDS)
+        ]
+
+        assert sum(map(len, parts)) == 8
+        assert max(map(len, parts)) < 8
+
+
+async def test_a_difference_of_a_busy_account_is_found(database_url: str, redis_url: str) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        account, key = await used_account(bench)
+        keys = ShardKeys.of(AccountId(account), SHARDS)
+        await bench.redis.hincrby(keys.account(AccountId(account)), f"pending:{PERIOD}", 77)
+        stop = asyncio.Event()
+
+        async def load() -> None:
+            while not stop.is_set():
+                await bench.settle(event(account, key, cost=3))
+                await asyncio.sleep(0.05)
+
+        busy = asyncio.create_task(load())
+        found = await bench.counters.check()
+        async with asyncio.timeout(20):
+            while await bench.counters.check():
+                await bench.counters.rebuild()
+        stop.set()
+        await busy
+
+        assert [(item.field, item.stored - item.expected) for item in found] == [(f"pending:{PERIOD}", 77)]
+
+
+async def test_after_a_start_of_redis_every_scope_is_vouched_for_at_once(
+    database_url: str, redis_url: str, valkey_server: ValkeyServer
+) -> None:
+    """S8: a scope that was not published for this very server is cold. One rebuild, not a look-up for each account."""
+    async with workbench(database_url, redis_url) as bench:
+        account, key = await used_account(bench)
+        watch = CounterWatch(bench.redis, bench.counters, check_seconds=3_600)
+        await watch.round()
+        before = (await bench.account(account))["epoch"]
+
+        valkey_server.restart()
+        with contextlib.suppress(RedisError):  # Of a connection to the old server.
+            await watch.round()
+        await watch.round()
+
+        shard = ShardKeys.of(AccountId(account), SHARDS)
+        names = shard.account(AccountId(account)), shard.key(KeyId(key))
+        assert {(await bench.scope(name))["epoch"] for name in names} == {await server_epoch(bench.redis)} != {before}
