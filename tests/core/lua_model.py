@@ -68,8 +68,8 @@ class Account:
 class Admission:
     event_id: str
     scopes: tuple[Scope, Scope]
-    period: str = ""
-    """Of its account, at its admission."""
+    period: str = "2026-11-01"
+    """Of its account, at its admission; until then that of a request admitted on trust."""
     cost: int = 0
     tokens: int = 0
     """What it counts in its minute: reserved, then used, or nothing."""
