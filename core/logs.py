@@ -6,14 +6,16 @@ Logs: one JSON object per line on standard output, secrets replaced before they 
 
 import logging
 import re
-import sys
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
 import orjson
 
-__all__ = ["JsonFormatter", "configure_logs", "log_level", "redact"]
+from core.line_output import LineOutput, standard_output
+
+__all__ = ["JsonFormatter", "LogOutput", "configure_logs", "log_level", "redact"]
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -32,6 +34,8 @@ SECRET_PARAMETERS = re.compile(
     re.IGNORECASE,
 )
 HIDDEN = "[hidden]"
+
+PATIENCE_SECONDS = 0.05
 
 STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -79,10 +83,39 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line).decode()
 
 
-def configure_logs(level: str = "INFO", stream: TextIO | None = None) -> None:
+class LogOutput(logging.Handler):
+    """Lines that can't be written are counted; the first one that can is preceded by one that says how many."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self.on_lost: Callable[[int], None] = lambda count: None
+        """Told each time: a process's metrics."""
+        self._output = LineOutput(descriptor)
+        self._lost = 0
+        self.setFormatter(JsonFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = [self.format(record)]
+        if self._lost:
+            extra = {"lines": self._lost}
+            notice = logging.makeLogRecord(
+                {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", **extra}
+            )
+            notice.msg = "log lines were lost"
+            lines.insert(0, self.format(notice))
+        # A reader that is only late gets its time once; a loop that logs must not wait for one that has stopped.
+        patience = 0.0 if self._lost else PATIENCE_SECONDS
+        if self._output.write([("\n".join(lines) + "\n").encode()], patience_seconds=patience):
+            self._lost += 1
+            self.on_lost(1)
+        else:
+            self._lost = 0
+
+
+def configure_logs(level: str = "INFO", descriptor: int | None = None) -> LogOutput:
     """Send every logger of the process through the JSON formatter. Called once, by a process's `__main__`."""
-    handler = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(JsonFormatter())
+    handler = LogOutput(standard_output() if descriptor is None else descriptor)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "uvicorn.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # Their debug output holds headers.
+    return handler

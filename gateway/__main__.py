@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from core.installation import WrongInstallation
-from core.logs import configure_logs
+from core.logs import LogOutput, configure_logs
 from core.models_file import ModelsFileError
 from core.settings import SettingsError, unknown_names
 from gateway.settings import GatewaySettings
@@ -20,45 +21,55 @@ log = logging.getLogger("gateway")
 
 
 def main() -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # It waits until there is a models file to read again.
     try:
         settings = GatewaySettings.load(os.environ)
     except SettingsError as error:
         sys.stderr.write("The gateway can't start:\n" + "".join(f"  {problem}\n" for problem in error.problems))
         return os.EX_CONFIG
-    configure_logs(settings.log_level)
+    output = configure_logs(settings.log_level)
     for name, closest in unknown_names(GatewaySettings, os.environ, "GATEWAY_").items():
         log.warning("a variable sets nothing", extra={"variable": name, "closest": closest})
     if sys.argv[1:2] == ["--worker"]:
         public, admin, parent = (int(argument) for argument in sys.argv[2:5])
-        return _serve(settings, socket.socket(fileno=public), socket.socket(fileno=admin), parent)
-    return _start(settings)
+        return _serve(settings, output, socket.socket(fileno=public), socket.socket(fileno=admin), parent)
+    return _start(settings, output)
 
 
-def _start(settings: GatewaySettings) -> int:
+def _start(settings: GatewaySettings, output: LogOutput) -> int:
     from gateway.workers import Workers, listen
 
-    try:
-        public = listen(settings.gateway_host, settings.gateway_port)
-        admin = listen(settings.gateway_admin_host, settings.gateway_admin_port)
-    except OSError as error:
-        sys.stderr.write(
-            f"The gateway can't open {settings.gateway_host}:{settings.gateway_port} or "
-            f"{settings.gateway_admin_host}:{settings.gateway_admin_port}: {error.strerror}.\n"
-            "Stop what is using the port, or set GATEWAY_PORT and GATEWAY_ADMIN_PORT.\n"
-        )
-        return 1
+    addresses = {
+        "GATEWAY_PORT": (settings.gateway_host, settings.gateway_port),
+        "GATEWAY_ADMIN_PORT": (settings.gateway_admin_host, settings.gateway_admin_port),
+    }
+    listeners = []
+    for variable, (host, port) in addresses.items():
+        try:
+            listeners.append(listen(host, port))
+        except OSError as error:
+            sys.stderr.write(
+                f"The gateway can't open {host}:{port}: {error.strerror}.\n"
+                f"Stop what is using the port, or set {variable}.\n"
+            )
+            return 1
+    public, admin = listeners
     if settings.gateway_workers == 1:
-        return _serve(settings, public, admin, None)
+        return _serve(settings, output, public, admin, None)
     with tempfile.TemporaryDirectory(prefix="poindexter-metrics-") as directory:
         workers = Workers(settings.gateway_workers, (public, admin), os.environ, multiprocess_directory=Path(directory))
         return workers.run()
 
 
-def _serve(settings: GatewaySettings, public: socket.socket, admin: socket.socket, parent: int | None) -> int:
+def _serve(
+    settings: GatewaySettings, output: LogOutput, public: socket.socket, admin: socket.socket, parent: int | None
+) -> int:
     # After PROMETHEUS_MULTIPROC_DIR is known: prometheus_client reads it on import.
+    from gateway import metrics
     from gateway.spool import SpoolUnusable
     from gateway.worker import serve
 
+    output.on_lost = metrics.LOG_LINES_DROPPED.inc
     try:
         uvloop.run(serve(settings, os.environ, public, admin, parent=parent, version=version("poindexter")))
     except WrongInstallation as error:
@@ -72,8 +83,11 @@ def _serve(settings: GatewaySettings, public: socket.socket, admin: socket.socke
         sys.stderr.write("".join(f"  {problem}\n" for problem in error.problems))
         return os.EX_CONFIG
     except OSError as error:
-        sys.stderr.write(f"{error.strerror}: {error.filename}. Set GATEWAY_MODELS_FILE to a models file.\n")
-        return os.EX_CONFIG
+        if error.filename == str(settings.gateway_models_file):
+            sys.stderr.write(f"{error.strerror}: {error.filename}. Set GATEWAY_MODELS_FILE to a models file.\n")
+            return os.EX_CONFIG
+        sys.stderr.write(f"The gateway can't go on: {error}\n")
+        return 1
     return 0
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from core.connections import connect_redis, open_pool
 from core.failpoints import Failpoints
 from core.installation import agree_on_shards, agree_when_reachable
 from core.key_directory import KeyDirectory
+from core.line_output import standard_output
 from core.lua_scripts import load_script
 from gateway import metrics
 from gateway.admission import Admission
@@ -127,7 +127,7 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
         failpoints=failpoints,
     )
     models = Models(authentication, catalog, pipeline, shard_count=shard_count)
-    request_log = RequestLog(sys.stdout.fileno() if settings.gateway_request_log else None)
+    request_log = RequestLog(standard_output() if settings.gateway_request_log else None)
     front = Front(
         {
             "/v1/chat/completions": {"POST": chat},

@@ -132,7 +132,7 @@ MODELS_FILE_VALID = Gauge(
     multiprocess_mode="livemin",
 )
 LOG_LINES_DROPPED = Counter(
-    "poindexter_log_lines_dropped", "Request log lines dropped because standard output was blocked."
+    "poindexter_log_lines_dropped", "Log lines dropped because standard output was blocked, closed or full."
 )
 WORKER_STARTED = Gauge(
     "poindexter_worker_start_time_seconds",

@@ -1,17 +1,16 @@
 """
 One JSON line per request, at its end, with the outcome. Lines are collected and written by a thread, so that a blocked
-standard output delays nobody; past a bound they are dropped and counted. Prompts and answers are never in it.
+standard output delays nobody; past a bound, or where they can't be written, they are dropped and counted. Prompts and
+answers are never in it.
 """
 
 import asyncio
-import os
-import select
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import orjson
 
+from core.line_output import LineOutput
 from gateway import metrics
 from gateway.exchange import Exchange
 
@@ -26,11 +25,11 @@ class RequestLog:
     """`descriptor` is where lines go; None keeps nothing."""
 
     def __init__(self, descriptor: int | None) -> None:
-        self._descriptor = descriptor
+        self._output = LineOutput(descriptor) if descriptor is not None else None
         self._lines: list[bytes] = []
 
     def add(self, client: Exchange, *, request_id: str, outcome: str, code: str) -> None:
-        if self._descriptor is None:
+        if self._output is None:
             return
         if len(self._lines) >= MOST_WAITING:
             metrics.LOG_LINES_DROPPED.inc()
@@ -66,30 +65,19 @@ class RequestLog:
         """Write what has been collected, until cancelled; `flush` afterwards."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
-            if self._lines:
-                await asyncio.to_thread(self.flush)
+            if lines := self._take():  # Here and not in the thread: `add` may be making a line for this very list.
+                await asyncio.to_thread(self._write, lines)
 
     def flush(self) -> None:
         """Returns within `BLOCKED_SECONDS`, also when nobody reads what we write; the rest is dropped then."""
+        self._write(self._take())
+
+    def _take(self) -> list[bytes]:
         lines, self._lines = self._lines, []
-        if self._descriptor is None or not lines:
+        return lines
+
+    def _write(self, lines: list[bytes]) -> None:
+        if self._output is None or not lines:
             return
-        writable = select.poll()
-        writable.register(self._descriptor, select.POLLOUT)
-        deadline = time.monotonic() + BLOCKED_SECONDS
-        for piece in _pieces(lines):
-            if not writable.poll(max(0, round((deadline - time.monotonic()) * 1000))):
-                metrics.LOG_LINES_DROPPED.inc(piece.count(b"\n"))
-                continue
-            os.write(self._descriptor, piece)
-
-
-def _pieces(lines: list[bytes]) -> Iterator[bytes]:
-    """Whole lines, as many as a pipe takes in one piece: the lines of several workers never run into each other."""
-    piece = b""
-    for line in lines:
-        if piece and len(piece) + len(line) > select.PIPE_BUF:
-            yield piece
-            piece = b""
-        piece += line
-    yield piece
+        if lost := self._output.write(lines, patience_seconds=BLOCKED_SECONDS):
+            metrics.LOG_LINES_DROPPED.inc(lost)

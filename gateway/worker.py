@@ -69,6 +69,7 @@ async def serve(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, front.begin_drain)
         loop.add_signal_handler(signal.SIGHUP, gateway.catalog.reload_soon)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # One that came earlier is heard now.
         gc.freeze()  # What is there now stays for ever: no search has to look at it.
         gc.set_threshold(COLLECT_AFTER)
         async with asyncio.TaskGroup() as servers:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,12 +54,15 @@ class Workers:
         self._workers = [_Worker(number) for number in range(count)]
         self._stopping = False
         self._failed = False
+        self._signals: deque[int] = deque()
 
     def run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, frame: self._stop())
-        signal.signal(signal.SIGHUP, lambda number, frame: self._pass_on(signal.SIGHUP))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # Only noted: a handler may run while a worker is being started, and that one would never hear of it.
+            signal.signal(number, lambda number, frame: self._signals.append(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         while not self._stopping or any(worker.process for worker in self._workers):
+            self._obey()
             for worker in self._workers:
                 self._look_after(worker)
             time.sleep(0.05)
@@ -80,6 +84,13 @@ class Workers:
         if not self._stopping:
             pause = worker.pause_after_death()
             log.error("a gateway worker died", extra={"worker": worker.number, "status": status, "restart_in": pause})
+
+    def _obey(self) -> None:
+        while self._signals:
+            if self._signals.popleft() == signal.SIGHUP:
+                self._pass_on(signal.SIGHUP)
+            else:
+                self._stop()
 
     def _stop(self) -> None:
         """The first signal lets answers finish; the second, passed on, does not."""
@@ -103,12 +114,17 @@ class _Worker:
     def start(self, sockets: tuple[socket.socket, socket.socket], environment: Mapping[str, str]) -> None:
         public, admin = (listener.fileno() for listener in sockets)
         self._started_at = time.monotonic()
-        self.process = subprocess.Popen(  # noqa: S603  # Our own interpreter and module.
-            [sys.executable, "-m", "gateway", "--worker", str(public), str(admin), str(os.getpid())],
-            env=dict(environment),
-            pass_fds=(public, admin),
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on once.
-        )
+        # The child inherits this: until it knows what SIGHUP means, the signal waits instead of ending it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            self.process = subprocess.Popen(  # noqa: S603  # Our own interpreter and module.
+                [sys.executable, "-m", "gateway", "--worker", str(public), str(admin), str(os.getpid())],
+                env=dict(environment),
+                pass_fds=(public, admin),
+                start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on once.
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def pause_after_death(self) -> float:
         if time.monotonic() - self._started_at > STEADY_SECONDS:

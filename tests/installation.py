@@ -92,10 +92,16 @@ class Installation:
         workers: int = 1,
         redis: bool = True,
         preexec: Callable[[], None] | None = None,
+        output: Path | None = None,
     ) -> RunningGateway:
         log = self.directory / f"gateway-{len(self._gateways)}.log"
         gateway = RunningGateway.start(
-            {**self.settings, **(settings or {})}, log, workers=workers, redis=redis, preexec=preexec
+            {**self.settings, **(settings or {})},
+            log,
+            workers=workers,
+            redis=redis,
+            preexec=preexec,
+            output=output,
         )
         self._gateways.append(gateway)
         return gateway

@@ -51,9 +51,11 @@ class RunningGateway:
         redis: bool = True,
         preexec: Callable[[], None] | None = None,
         command: Sequence[str] = (sys.executable, "-m", "gateway"),
+        output: Path | None = None,
     ) -> "RunningGateway":
         """Returns when every worker serves and, unless `redis` is False, has its connection to Redis.
 
+        `output` takes the log's lines (a full disk): then any worker that serves will do, and there is no log to read.
         `preexec` runs in the child before the gateway does (to lower a resource limit). Raises GatewayDidNotStart."""
         port, admin_port = free_port(), free_port()
         environment = {
@@ -63,16 +65,11 @@ class RunningGateway:
             "GATEWAY_ADMIN_PORT": str(admin_port),
             "GATEWAY_WORKERS": str(workers),
         }
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                stdout=output,
-                stderr=output,
-                preexec_fn=preexec,
-            )
+        log.touch()
+        with (output or log).open("ab") as lines:
+            process = subprocess.Popen(command, env=environment, stdout=lines, stderr=lines, preexec_fn=preexec)
         gateway = cls(process, port, admin_port, log)
-        gateway._wait_started(workers, redis=redis)
+        gateway._wait_started(0 if output else workers, redis=redis)
         return gateway
 
     @property

@@ -1,8 +1,8 @@
 import base64
-import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,22 +49,33 @@ ADDRESSES = [
 ]
 
 
+class Written:
+    """What a process's log holds so far."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def getvalue(self) -> str:
+        return self._path.read_text()
+
+
 @pytest.fixture
-def stream() -> Iterator[io.StringIO]:
+def stream(tmp_path: Path) -> Iterator[Written]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    configure_logs(stream=stream)
-    yield stream
+    path = tmp_path / "log"
+    with path.open("ab") as file:
+        configure_logs(descriptor=file.fileno())
+        yield Written(path)
     root.handlers[:] = handlers
     root.setLevel(level)
 
 
-def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+def lines(stream: Written) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_a_record_is_one_json_object_on_one_line(stream: io.StringIO) -> None:
+def test_a_record_is_one_json_object_on_one_line(stream: Written) -> None:
     logging.getLogger("metering.consumer").warning("batch %s\nfailed", 7, extra={"entries": 3})
 
     [line] = lines(stream)
@@ -74,7 +85,7 @@ def test_a_record_is_one_json_object_on_one_line(stream: io.StringIO) -> None:
 
 @pytest.mark.parametrize("secret", VALUES)
 @pytest.mark.parametrize("form", ["{}", "before {} after", "'{}'", '{{"a": "{}"}}', "x={},"])
-def test_a_secret_is_replaced_wherever_it_stands(stream: io.StringIO, secret: str, form: str) -> None:
+def test_a_secret_is_replaced_wherever_it_stands(stream: Written, secret: str, form: str) -> None:
     text = form.format(secret)
     log = logging.getLogger("test")
 
@@ -87,7 +98,7 @@ def test_a_secret_is_replaced_wherever_it_stands(stream: io.StringIO, secret: st
 
 
 @pytest.mark.parametrize("secret", VALUES)
-def test_a_secret_in_a_traceback_is_replaced(stream: io.StringIO, secret: str) -> None:
+def test_a_secret_in_a_traceback_is_replaced(stream: Written, secret: str) -> None:
     error = RuntimeError(f"upstream said: {secret}")
     error.__cause__ = KeyError(secret)
 
@@ -101,28 +112,28 @@ def test_a_secret_in_a_traceback_is_replaced(stream: io.StringIO, secret: str) -
 
 @pytest.mark.parametrize("secret", VALUES)
 @pytest.mark.parametrize("make", [RuntimeError, lambda text: {text}, lambda text: text.encode()])
-def test_a_secret_inside_any_object_is_replaced(stream: io.StringIO, secret: str, make: Any) -> None:
+def test_a_secret_inside_any_object_is_replaced(stream: Written, secret: str, make: Any) -> None:
     logging.getLogger("test").warning("odd", extra={"thing": make(secret), "list": [make(secret)]})
 
     assert_hidden(stream, secret)
 
 
 @pytest.mark.parametrize("secret", VALUES)
-def test_a_secret_as_a_name_is_replaced(stream: io.StringIO, secret: str) -> None:
+def test_a_secret_as_a_name_is_replaced(stream: Written, secret: str) -> None:
     logging.getLogger("test").warning("odd", extra={"by_key": {secret: 1}})
 
     assert_hidden(stream, secret)
 
 
 @pytest.mark.parametrize("name", [*NAMES, *map(str.upper, NAMES)])
-def test_a_field_is_hidden_by_its_name(stream: io.StringIO, name: str) -> None:
+def test_a_field_is_hidden_by_its_name(stream: Written, name: str) -> None:
     logging.getLogger("test").warning("x", extra={name: CANARY, "nested": [{name: {"inner": CANARY}}]})
 
     assert CANARY not in stream.getvalue()
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_credentials_inside_an_address_are_replaced(stream: io.StringIO, address: str) -> None:
+def test_credentials_inside_an_address_are_replaced(stream: Written, address: str) -> None:
     logging.getLogger("test").warning("connecting to %s", address.format(CANARY))
 
     assert CANARY not in stream.getvalue()
@@ -154,14 +165,14 @@ def test_a_message_that_cannot_be_formatted_does_not_stop_the_process() -> None:
     assert "lone" in JsonFormatter().format(record)
 
 
-def test_libraries_that_log_headers_are_kept_quiet(stream: io.StringIO) -> None:
+def test_libraries_that_log_headers_are_kept_quiet(stream: Written) -> None:
     for name in ("httpx", "httpcore", "uvicorn.access"):
         logging.getLogger(name).info("Authorization: %s", CANARY)
 
     assert stream.getvalue() == ""
 
 
-def assert_hidden(stream: io.StringIO, secret: str) -> None:
+def assert_hidden(stream: Written, secret: str) -> None:
     written = "\n".join([stream.getvalue(), *map(str, lines(stream))])
     for part in secret.splitlines():
         if not part.startswith("-----"):
