@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 
 from core.token_usage import TokenUsage
 
-__all__ = ["Charge", "ChargeTerms"]
+__all__ = ["Charge", "ChargeTerms", "is_contradiction"]
 
 NOTHING_REPORTED = "no_usage_reported"
 INPUT_EXCEEDS_REQUEST = "input_exceeds_request"
 OUTPUT_EXCEEDS_GRANT = "output_exceeds_grant"
+CONTRADICTIONS = ("_exceeds_request", "_exceeds_grant", "_exceeds_whole", "_exceeds_sum", "_exceeds_input",
+                  "_huge", "_invalid", "_unpriced")  # fmt: skip
+"""How the marks end of a report that says something wrong, and not merely too little."""
 
 
 @dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
@@ -67,3 +70,8 @@ def _input_bounded(usage: TokenUsage, terms: ChargeTerms) -> tuple[TokenUsage, s
     if 0 < usage.prompt <= terms.max_input:
         return usage, ""
     return TokenUsage(input=terms.likely_input, output=usage.output, reasoning=usage.reasoning), INPUT_EXCEEDS_REQUEST
+
+
+def is_contradiction(estimated: str) -> bool:
+    """Whether an event is marked because its upstream reported what can't be true. Somebody should look at it."""
+    return estimated.endswith(CONTRADICTIONS)

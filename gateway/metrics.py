@@ -22,6 +22,7 @@ __all__ = [
     "DURATION",
     "ESTIMATED",
     "FIRST_BYTE",
+    "FLAWED_REPORTS",
     "LOG_LINES_DROPPED",
     "MODELS_FILE_VALID",
     "OFFLINE_ADMISSIONS",
@@ -97,6 +98,10 @@ DESCRIPTORS_EXHAUSTED = Counter(
 REFUSALS = Counter("poindexter_refusals", "Requests the gateway refused, by the code of the error.", ("code",))
 TOKENS = Counter("poindexter_tokens", "Metered tokens by model and class.", ("model", "type"))
 ESTIMATED = Counter("poindexter_estimated_events", "Usage events whose counts are ours, by reason.", ("reason",))
+FLAWED_REPORTS = Counter(
+    "poindexter_flawed_usage_reports",
+    "Usage that an upstream reported and that can't be true, or has no price: what was charged instead is bounded.",
+)
 CLIENT_HANG_UPS = Counter("poindexter_client_hang_ups", "Requests whose client left before the answer's end.")
 ATTEMPTS = Counter(
     "poindexter_upstream_attempts", "Upstream attempts by provider and outcome.", ("provider", "outcome")

@@ -21,6 +21,7 @@ from core.redis_keys import ReservationKeys
 from core.token_usage import CLASSES
 from core.usage_event import UsageEvent
 from gateway import metrics
+from gateway.charge import is_contradiction
 from gateway.exposure import Exposure
 from gateway.recent_endings import RecentEndings
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError, Reply
@@ -133,6 +134,8 @@ def _count(event: UsageEvent) -> None:
             metrics.counter(metrics.TOKENS, event.model, name).inc(count)
     if event.estimated:
         metrics.ESTIMATED.labels(event.estimated).inc()
+        if is_contradiction(event.estimated):
+            metrics.FLAWED_REPORTS.inc()
 
 
 def _count_waived(reply: Reply) -> None:

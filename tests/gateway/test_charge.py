@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from core.token_usage import TokenUsage
-from gateway.charge import Charge, ChargeTerms
+from gateway.charge import Charge, ChargeTerms, is_contradiction
 from gateway.translators.openai_usage import read_usage
 
 TERMS = ChargeTerms(likely_input=20, max_output=100, max_input=1_000)
@@ -92,3 +92,22 @@ def test_whatever_a_report_holds_it_is_read_as_counts_and_what_was_changed_is_ma
         assert usage.prompt == report["prompt_tokens"]
         told = {report["completion_tokens"], (report.get("total_tokens") or 0) - usage.prompt}
         assert usage.completion in told  # Reasoning that is counted beside the completion shows in the total.
+
+
+@pytest.mark.parametrize(
+    ("mark", "contradicts"),
+    [
+        ("", False),
+        ("no_usage_reported", False),
+        ("output_missing", False),
+        ("client_gone", False),
+        ("prompt_tokens_huge", True),
+        ("cached_tokens_exceeds_whole", True),
+        ("output_exceeds_grant", True),
+        ("input_exceeds_request", True),
+        ("completion_tokens_invalid", True),
+        ("service_tier_unpriced", True),
+    ],
+)
+def test_a_report_that_says_something_wrong_is_told_from_one_that_says_too_little(mark: str, contradicts: bool) -> None:
+    assert is_contradiction(mark) is contradicts

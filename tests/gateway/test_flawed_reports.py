@@ -156,6 +156,7 @@ def test_a_wrong_number_leaves_the_customers_minute_and_cap_to_the_next_request(
 
     assert shared.spent(customer) < 10**7
     assert strange.metric("poindexter_estimated_events_total", reason="output_tokens_huge") >= 3
+    assert strange.metric("poindexter_flawed_usage_reports_total") >= 3
 
 
 def _events(usage: dict[str, Any]) -> bytes:
