@@ -23,6 +23,7 @@ from gateway.reservation import Reservation
 from gateway.retry_policy import GiveUp, RetryPolicy, RetrySameUpstream
 from gateway.routing import order_of_targets
 from gateway.spool import SpoolFailed
+from gateway.sse import MAX_EVENT_BYTES
 from gateway.target_search import Chance, TargetSearch
 from gateway.translators.delivered import BYTES_PER_TOKEN
 from gateway.translators.translator import Answer, MalformedAnswer, StreamTranslator
@@ -38,7 +39,9 @@ __all__ = ["Failover", "OpenAnswer"]
 ERROR_BODY_BYTES = 65_536
 """Of a refusal. What is longer keeps its status and loses its words."""
 MAX_START_BYTES = 65_536
-"""For the client, before the first content: roles and blank lines. More of them is no answer."""
+"""For the client, before the first content: roles and the like. More of them is no answer."""
+MAX_SILENT_BYTES = 2 * MAX_EVENT_BYTES
+"""From the upstream, before the first content: thoughts that are not shown; blank lines and comments without end."""
 ANSWER_TOO_LARGE = "answer_too_large"
 
 
@@ -231,13 +234,16 @@ async def _read_start(exchange: UpstreamExchange, stream: StreamTranslator) -> b
     if exchange.coding:
         raise MalformedResponse("the stream is compressed, though no compression was asked for")
     pieces: list[bytes] = []
-    size, chunk = 0, b"."
+    taken, made, chunk = 0, 0, b"."
     while chunk and not (stream.committed or stream.finished or stream.failure):
-        if size > MAX_START_BYTES:
-            raise MalformedResponse(f"more than {MAX_START_BYTES} bytes without any content")
+        if taken > MAX_SILENT_BYTES or made > MAX_START_BYTES:
+            raise MalformedResponse(f"{taken} bytes without any content")
         chunk = await exchange.next_chunk()
-        pieces.append(stream.feed(chunk) if chunk else stream.end())
-        size += len(pieces[-1])
+        piece = stream.feed(chunk) if chunk else stream.end()
+        if piece:
+            pieces.append(piece)
+        taken += len(chunk)
+        made += len(piece)
     if stream.failure is not None and not stream.committed:
         raise _AttemptFailed(stream.failure)
     return b"".join(pieces)

@@ -141,7 +141,7 @@ class _Relayed:
         return out
 
     async def _end(self, stream: StreamTranslator, outcome: Outcome, last: bytes) -> None:
-        if stream.finished and stream.usage is None:
+        if stream.finished and (stream.usage is None or stream.usage_flaw):
             await _read_tail(self._opened, stream)  # Some upstreams report it after the end.
         flaw = stream.usage_flaw if stream.finished else outcome.value
         terms = self._reservation.charge_terms

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 __all__ = ["MAX_EVENT_BYTES", "EventTooLarge", "LineEnds", "SSEDecoder", "ServerSentEvent"]
 
-MAX_EVENT_BYTES = 1 << 20
+MAX_EVENT_BYTES = 16 << 20
+"""An image comes as one event, as a data URL."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 

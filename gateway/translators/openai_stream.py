@@ -1,9 +1,10 @@
 """
 A streamed OpenAI answer on its way through, nearly untouched. This is the hottest code of the gateway.
 
-Once the answer is committed, a chunk of complete events is searched for four byte strings and passed on, never decoded.
+Once the answer is committed, a chunk of complete events is searched for five byte strings and passed on, never decoded.
 The searches are sound because a quote inside a JSON string is escaped: `"usage":null` can't be part of a text, and
-`"error"` or `[DONE]` at worst is one, which sends its event the slow way. Everything else goes the slow way too: the
+`"error"` or `[DONE]` at worst is one, which sends its event the slow way. Comments are left out: some clients
+take one for an event. Everything else goes the slow way too: the
 events before the first content, chunks that end inside an event, and line ends other than LF, which become LF.
 """
 
@@ -23,9 +24,10 @@ from gateway.upstream_failure import Fault, UpstreamFailure
 
 __all__ = ["OpenAIStream", "served_tier"]
 
-CARRIAGE_RETURN = 0x0D
+LINE_FEED, CARRIAGE_RETURN = 0x0A, 0x0D
 NULL_USAGE = b',"usage":null'
 NULL_USAGE_FIELD = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,\s*')
+COMMENT = re.compile(rb"^:.*\n", re.MULTILINE)
 EVENT = re.compile(rb"\n+|(?:[^\n]+\n)+\n")
 
 
@@ -110,6 +112,8 @@ class OpenAIStream:
         find = kept.find  # Takes two thirds of the time of `in`, except for a single byte.
         if find(b'"usage"') >= 0 or find(b'"error"') >= 0 or find(b"[DONE]") >= 0 or CARRIAGE_RETURN in kept:
             return None
+        if find(b"\n:") >= 0 or kept.startswith(b":"):
+            return None
         self._count(kept)
         self._last = kept
         return events if self._wants_usage else kept
@@ -119,15 +123,12 @@ class OpenAIStream:
         self._bytes += len(events)
 
     def _feed_slowly(self, chunk: bytes) -> bytes:
-        if self.finished or self.failure:
+        if self.failure:
             return b""
         chunk = self._line_ends.normalise(chunk)
-        blank = b""
-        if not self._pending:  # A blank line between events means nothing and is passed on at once.
-            text = chunk.lstrip(b"\n")
-            blank = chunk[: len(chunk) - len(text)]
-            chunk = text
-        passed = blank + self._relay(self._complete_events(chunk))
+        if not self._pending:
+            chunk = chunk.lstrip(b"\n")  # A blank line between events means nothing.
+        passed = self._relay(self._complete_events(chunk))
         if len(self._pending) > MAX_EVENT_BYTES:
             self._fail_malformed(f"an event longer than {MAX_EVENT_BYTES} bytes")
         running = self.committed and not self.finished and self.failure is None
@@ -149,22 +150,33 @@ class OpenAIStream:
     def _relay(self, events: bytes) -> bytes:
         passed = []
         for event in EVENT.findall(events):
-            passed.append(self._relay_event(event))
-            if self.finished or self.failure:
+            if self.failure:
                 self._pending.clear()
                 break
+            if self.finished:
+                self._note_late_usage(event)
+            else:
+                passed.append(self._relay_event(event))
         return b"".join(passed)
 
+    def _note_late_usage(self, event: bytes) -> None:
+        """Some upstreams count after [DONE]. Nothing else that comes so late is part of the answer."""
+        document = load_object(_data(event) or b"") if event[0] != LINE_FEED else None
+        usage, flaw = read_usage((document or {}).get("usage"), input_includes_cache=self._includes_cache)
+        if usage is not None:
+            self.usage, self.usage_flaw = usage, flaw
+
     def _relay_event(self, event: bytes) -> bytes:
-        if event[0] == 0x0A:
-            return event
+        if event[0] == LINE_FEED:
+            return b""
         if len(event) > MAX_EVENT_BYTES + 1:
             return self._fail_malformed(f"an event longer than {MAX_EVENT_BYTES} bytes")
         if self.committed and (passed := self._pass(event)) is not None:
             return passed
+        event = COMMENT.sub(b"", event)  # Some upstreams keep the connection alive with it. So do we, in another way.
         data = _data(event)
         if data is None:
-            return event  # A comment: some upstreams keep the connection alive with it.
+            return b""
         if data.startswith(b"[DONE]"):
             self.committed = self.finished = True
             return event

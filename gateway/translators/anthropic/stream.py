@@ -7,7 +7,7 @@ A streamed answer: Anthropic's events become OpenAI's chunks.
     content_block_stop      "{}" for a tool call that got no arguments
     message_delta           nothing yet: usage and the reason to stop are kept
     message_stop            thinking blocks, refusal, finish_reason, usage if asked for, [DONE]
-    ping                    a comment, which keeps proxies from closing an idle connection
+    ping                    nothing: `keep_alive` sends its own
     error                   nothing: `failure` is set
 
 Anything else is newer than this table and is ignored, as Anthropic asks of its clients.
@@ -34,8 +34,6 @@ from gateway.translators.error_object import load_object
 from gateway.upstream_failure import Fault, UpstreamFailure
 
 __all__ = ["AnthropicStream"]
-
-PING = b": ping\n\n"
 
 
 class AnthropicStream:
@@ -133,7 +131,7 @@ class AnthropicStream:
         if translate is None:
             return b""
         if self._chunks is None:
-            return self._fail_malformed("content before message_start") if kind != "ping" else PING
+            return self._fail_malformed("content before message_start") if kind != "ping" else b""
         try:
             return translate(self, document, self._chunks)
         except orjson.JSONEncodeError:
@@ -207,9 +205,6 @@ class AnthropicStream:
             frames.append(chunks.usage(client_usage(usage)))
         return b"".join([*frames, DONE])
 
-    def _ping(self, _: dict[str, Any], __: ChunkWriter) -> bytes:
-        return PING
-
     def _text(self, chunks: ChunkWriter, text: str) -> bytes:
         if not text:
             return b""
@@ -260,5 +255,4 @@ EVENTS: dict[str, Callable[[AnthropicStream, dict[str, Any], ChunkWriter], bytes
     "content_block_stop": AnthropicStream._block_stop,
     "message_delta": AnthropicStream._message_delta,
     "message_stop": AnthropicStream._message_stop,
-    "ping": AnthropicStream._ping,
 }

@@ -192,13 +192,13 @@ def test_reasoning_and_tool_arguments_are_delivered_output_too(name: str) -> Non
 @pytest.mark.parametrize("chunk_size", [4096, 1 << 16, 1 << 22])
 @pytest.mark.parametrize("excess", [0, 10_000])
 @pytest.mark.parametrize("start", [b"", streams.ROLE + streams.text("Hi")])
-def test_an_event_of_more_than_a_mebibyte_is_a_failure(start: bytes, excess: int, chunk_size: int) -> None:
+def test_an_event_beyond_the_limit_is_a_failure(start: bytes, excess: int, chunk_size: int) -> None:
     stream = start + b"data: " + b"x" * (MAX_EVENT_BYTES + excess) + b"\n\n"
 
     outcome = play(unasked, *cut(stream, range(chunk_size, len(stream), chunk_size)))
 
     assert outcome.failure is not None
-    assert "longer than 1048576 bytes" in outcome.failure.message
+    assert f"longer than {MAX_EVENT_BYTES} bytes" in outcome.failure.message
 
 
 def test_an_event_nested_too_deeply_to_be_written_again_is_a_failure() -> None:
@@ -273,3 +273,35 @@ def test_e8_half_an_emoji_before_the_first_content_breaks_no_stream() -> None:
 
     assert outcome.failure is None
     assert outcome.body == stream.replace(b',"usage":null', b"")
+
+
+def test_e21_usage_that_comes_after_the_end_counts_and_is_not_passed_on() -> None:
+    stream = unasked()
+    stream.feed(streams.ROLE + streams.text("Hi"))
+    last = stream.feed(b"data: [DONE]\n\n")
+
+    late = stream.feed(b'data: {"choices":[],"usage":{"prompt_tokens":100,"completion_tokens":20}}\n\n: bye\n\n')
+
+    assert (last, late) == (b"data: [DONE]\n\n", b"")
+    assert stream.usage == TokenUsage(input=100, output=20)
+
+
+@pytest.mark.parametrize("comment", [b": ping\n\n", b":\n", b"\n\n\n", b": a\n: b\n\n"])
+def test_c16_comments_and_blank_lines_stay_with_us(comment: bytes) -> None:
+    """Some clients take one for an event, others lose the error that follows it."""
+    event = streams.text("Hi", usage="")
+    stream = unasked()
+    stream.feed(streams.ROLE)
+
+    assert stream.feed(comment) == b""
+    assert not stream.committed
+    assert stream.feed(event) == event
+    assert stream.feed(b": ping\n\n" + event + b": ping\n\n") == event
+
+
+def test_c14_an_image_in_one_event_passes() -> None:
+    image = streams.text("x" * 5_000_000, usage="")
+    stream = unasked()
+    stream.feed(streams.ROLE)
+
+    assert b"".join(stream.feed(part) for part in cut(image, range(65_536, len(image), 65_536))) == image
