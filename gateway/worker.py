@@ -48,22 +48,7 @@ async def serve(
         stalled_seconds=settings.gateway_stalled_client_seconds,
     )
     async with open_gateway(settings, environment) as gateway:
-        front = GatewayServer(
-            uvicorn.Config(
-                gateway.front,
-                http=ClientProtocol,
-                ws="none",
-                lifespan="off",
-                access_log=False,
-                proxy_headers=False,  # Nothing asks for the client's address or scheme.
-                server_header=False,
-                log_config=None,
-                timeout_graceful_shutdown=round(settings.gateway_shutdown_seconds) or 1,
-            ),
-            delay=settings.gateway_shutdown_delay_seconds,
-            on_drain=lambda: _drain(gateway),
-            connections=connections,
-        )
+        front = _public_server(settings, gateway, connections)
         watch = asyncio.create_task(_follow_parent(parent, front))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -84,6 +69,22 @@ async def serve(
 def _drain(gateway: Gateway) -> None:
     gateway.front.draining = True
     log.info("draining", extra={"open_requests": gateway.front.open_requests})
+
+
+def _public_server(settings: GatewaySettings, gateway: Gateway, connections: Connections) -> GatewayServer:
+    config = uvicorn.Config(
+        gateway.front,
+        http=ClientProtocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        proxy_headers=False,  # Nothing asks for the client's address or scheme.
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=round(settings.gateway_shutdown_seconds) or 1,
+    )
+    delay = settings.gateway_shutdown_delay_seconds
+    return GatewayServer(config, delay=delay, on_drain=lambda: _drain(gateway), connections=connections)
 
 
 def _admin_server(gateway: Gateway, connections: Connections, *, multiprocess: bool) -> uvicorn.Server:

@@ -6,7 +6,6 @@ import pytest
 from tests.architecture.sources import PACKAGES, modules, name, tree
 
 ONE_USER_FOR_A_REASON = {
-    "core.line_output": "a part of core.logs; the gateway's request log writes through it too",
     "core.model_prices": "a part of core.models_file",
     "core.models_table": "a part of core.models_file",
     "core.worker_loop": "every worker process runs on it; metering is the first",
