@@ -8,8 +8,8 @@ From a client's bytes to an upstream's answer, and to one usage event: every req
    its values); `chat_request` reads the little of it that we rely on, with `exact_json` where the usual parser would
    round or refuse; `catalog` knows the model that it names, and `surcharges` refuses what costs more than its tokens.
 3. `admission` asks Redis once whether the account and the key may, and reserves an upper bound: `demand` says how much
-   that is, from the `token_estimate` of the input. `refusal` words what stands in the way. What Redis does not know,
-   `look_ups` ask Postgres, within a deadline. While Redis is away, `exposure` bounds what is still served.
+   that is, from the `token_estimate` of the input. `refusal` words what stands in the way. What Redis does not know
+   (`cold_scopes`), `look_ups` ask Postgres, within a deadline. While Redis is away, `exposure` bounds what is served.
 4. `failover` opens an answer: `routing` orders the targets, `target_search` takes the next that can be asked,
    `upstreams` asks it over `transport` in the words of `translators`. `retry_policy` decides what an `upstream_failure`
    means, `circuit_breaker` and `rate_pause` remember it, `verdict` words it when nobody has answered. Nothing is tried

@@ -17,7 +17,6 @@ from uuid import UUID
 
 from core import script_calls
 from core.billing_period import billing_period
-from core.key_directory import KeyDirectory
 from core.models_file import Model
 from core.principal import Principal
 from core.redis_keys import ReservationKeys
@@ -25,12 +24,12 @@ from core.token_usage import TokenUsage
 from gateway import metrics
 from gateway.charge import ChargeTerms
 from gateway.chat_request import ChatRequest
+from gateway.cold_scopes import ColdScopes
 from gateway.demand import Demand
 from gateway.errors import Unavailable
 from gateway.event_draft import EventDraft
 from gateway.exposure import Exposure
 from gateway.limit_headers import Limits
-from gateway.look_ups import LookUps
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
 from gateway.refusal import refusal
 from gateway.reservation import Reservation
@@ -48,8 +47,7 @@ class Admission:
     def __init__(
         self,
         pipeline: RedisPipeline,
-        directory: KeyDirectory,
-        look_ups: LookUps,
+        cold_scopes: ColdScopes,
         exposure: Exposure,
         settlement: Settlement,
         spool: Spool,
@@ -58,8 +56,7 @@ class Admission:
         lease_ms: int,
     ) -> None:
         self._pipeline = pipeline
-        self._directory = directory
-        self._look_ups = look_ups
+        self._cold_scopes = cold_scopes
         self._exposure = exposure
         self._settlement = settlement
         self._spool = spool
@@ -88,7 +85,7 @@ class Admission:
         try:
             reply = await self._ask(draft, keys, demand)
             if reply[0] == b"cold":  # A new, emptied or restarted Redis.
-                await self._publish(principal, self._pipeline.epoch)
+                await self._cold_scopes.publish(principal, self._pipeline.epoch)
                 reply = await self._ask(draft, keys, demand)
         except (RedisAway, RedisReplyError):
             return self._admit_on_trust(draft, keys, demand, Unavailable(UNCHECKED, retry_after=2.0))
@@ -121,12 +118,6 @@ class Admission:
                 event=draft.estimate(TokenUsage(input=demand.likely_input_tokens)).encode(),
             )
         )
-
-    async def _publish(self, principal: Principal, epoch: str) -> None:
-        """Raises Unavailable."""
-        account_id, key_id, directory = principal.account_id, principal.key_id, self._directory
-        await self._look_ups.ask(("account", account_id), lambda: directory.publish_account(account_id, epoch=epoch))
-        await self._look_ups.ask(("key", key_id), lambda: directory.publish_key(key_id, epoch=epoch))
 
     def _admit_on_trust(
         self, draft: EventDraft, keys: ReservationKeys, demand: Demand, otherwise: Unavailable

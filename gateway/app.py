@@ -20,6 +20,7 @@ from gateway.bodies import Bodies
 from gateway.catalog import Catalog
 from gateway.chat import ChatCompletions
 from gateway.circuit_breaker import CircuitBreaker
+from gateway.cold_scopes import ColdScopes
 from gateway.exposure import Exposure
 from gateway.failover import Failover
 from gateway.front import Front
@@ -95,6 +96,8 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
     look_up_seconds = settings.gateway_lookup_seconds
     directory = KeyDirectory(pool, redis, shard_count=shard_count, wait_seconds=look_up_seconds)
     look_ups = LookUps(seconds=look_up_seconds)
+    cold_scopes = ColdScopes(directory, look_ups)
+    standing = Standing(pipeline, cold_scopes, shard_count=shard_count)
     authentication = Authentication(settings.peppers, pipeline, directory, look_ups)
     transport = Transport(
         ssl_context=verified_context(),  # Takes 40 ms: now, not during the first request.
@@ -105,13 +108,13 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
     chat = ChatCompletions(
         authentication=authentication,
         bodies=Bodies(
-            Standing(pipeline, shard_count=shard_count),
+            standing,
             max_bytes=settings.gateway_max_body_bytes,
             max_seconds=settings.gateway_body_seconds,
             max_bytes_together=settings.gateway_max_bodies_bytes,
         ),
         admission=Admission(
-            pipeline, directory, look_ups, exposure, settlement, spool, shard_count=shard_count, lease_ms=lease_ms
+            pipeline, cold_scopes, exposure, settlement, spool, shard_count=shard_count, lease_ms=lease_ms
         ),
         catalog=catalog,
         failover=Failover(
@@ -126,7 +129,7 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
         keep_alives=keep_alives,
         failpoints=failpoints,
     )
-    models = Models(authentication, catalog, pipeline, shard_count=shard_count)
+    models = Models(authentication, catalog, standing)
     request_log = RequestLog(standard_output() if settings.gateway_request_log else None)
     front = Front(
         {

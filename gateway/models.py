@@ -1,16 +1,18 @@
-"""`GET /v1/models` and `GET /v1/models/{id}`: what this key may ask for."""
+"""
+`GET /v1/models` and `GET /v1/models/{id}`: what this key may ask for. One that may ask for nothing (revoked, expired,
+of a suspended account) hears what it would hear with a request.
+"""
 
 from typing import Any
 
 import orjson
 
 from core.models_file import Model
-from core.redis_keys import ShardKeys
 from gateway.authentication import Authentication
 from gateway.catalog import Catalog
 from gateway.errors import ModelNotFound
 from gateway.exchange import Exchange
-from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
+from gateway.standing import Standing
 
 __all__ = ["Models"]
 
@@ -19,13 +21,10 @@ JSON = [(b"content-type", b"application/json")]
 
 
 class Models:
-    def __init__(
-        self, authentication: Authentication, catalog: Catalog, pipeline: RedisPipeline, *, shard_count: int
-    ) -> None:
+    def __init__(self, authentication: Authentication, catalog: Catalog, standing: Standing) -> None:
         self._authentication = authentication
         self._catalog = catalog
-        self._pipeline = pipeline
-        self._shard_count = shard_count
+        self._standing = standing
 
     async def list(self, client: Exchange) -> None:
         models = [_card(model) for model in (await self._allowed(client)).values()]
@@ -41,15 +40,9 @@ class Models:
 
     async def _allowed(self, client: Exchange) -> dict[str, Model]:
         client.principal = principal = await self._authentication.identify(client.headers)
-        key = ShardKeys.of(principal.account_id, self._shard_count).key(principal.key_id)
-        try:
-            names = await self._pipeline.command("HGET", key, "models")
-        except (RedisAway, RedisReplyError):
-            names = None  # The list is a convenience; a request for a model is checked all the same.
+        names = await self._standing.models(principal)
         models = self._catalog.models
-        if not isinstance(names, bytes) or not names:
-            return dict(models)
-        return {name: models[name] for name in names.decode().strip(",").split(",") if name in models}
+        return dict(models) if names is None else {name: models[name] for name in names if name in models}
 
 
 def _card(model: Model) -> dict[str, Any]:

@@ -27,16 +27,10 @@ REFUSALS: dict[bytes, Refusal] = {
     b"model": lambda scope, limit, wait, model: ModelNotAllowed(
         f"This API key may not use the model {model!r}; GET /v1/models lists what it may use."
     ),
-    b"requests": lambda scope, limit, wait, model: RateLimited(
-        f"Limit of this {scope}: {limit:,} requests per minute.", retry_after=wait
-    ),
-    b"tokens": lambda scope, limit, wait, model: RateLimited(
-        f"Limit of this {scope}: {limit:,} tokens per minute.", retry_after=wait
-    ),
+    b"requests": lambda scope, limit, wait, model: _limited(f"{scope}: {limit:,} requests per minute", limit, wait),
+    b"tokens": lambda scope, limit, wait, model: _limited(f"{scope}: {limit:,} tokens per minute", limit, wait),
     b"oversized": lambda scope, limit, wait, model: _oversized(scope, limit),
-    b"concurrency": lambda scope, limit, wait, model: RateLimited(
-        f"Limit of this {scope}: {limit:,} requests at once.", retry_after=wait
-    ),
+    b"concurrency": lambda scope, limit, wait, model: _limited(f"{scope}: {limit:,} requests at once", limit, wait),
     b"cap": lambda scope, limit, wait, model: SpendingCapReached(
         f"The spending cap of this {scope}, {format_usd(limit)} per billing period, leaves no room for this request. "
         "Raise the cap, or lower `max_tokens` or the prompt."
@@ -49,6 +43,13 @@ def refusal(reply: Sequence[bytes | int], model: str) -> GatewayError:
     """`reply` is [reason, scope, limit, milliseconds to wait]."""
     reason, scope, limit, wait = reply
     return REFUSALS[bytes(reason)](bytes(scope).decode(), int(limit), int(wait) / 1000, model)
+
+
+def _limited(words: str, limit: int, wait: float) -> RateLimited:
+    error = RateLimited(f"Limit of this {words}.", retry_after=wait if limit else None)
+    if not limit:
+        error.should_retry = False  # A limit of 0 is a lock: the next minute brings nothing.
+    return error
 
 
 def _oversized(scope: str, limit: int) -> RateLimited:

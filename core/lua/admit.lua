@@ -76,11 +76,14 @@ for _, scope in ipairs(scopes) do
         if output_cost > 0 then granted = math.min(granted, math.floor(left / output_cost)) end
         if left < 0 or granted < fewest then return {'cap', scope.name, scope.cap, 0} end
     end
+    if scope.tpm then  -- What a whole minute allows: a request must not fail for the model's default output.
+        granted = math.min(granted, math.floor((scope.tpm - input_tokens) / choices))
+        if granted < fewest then return {'oversized', scope.name, scope.tpm, 0} end
+    end
 end
 
 local tokens = input_tokens + granted * choices
 for _, scope in ipairs(scopes) do
-    if scope.tpm and tokens > scope.tpm then return {'oversized', scope.name, scope.tpm, 0} end
     if scope.tpm and scope.tokens + tokens > scope.tpm then return {'tokens', scope.name, scope.tpm, rest_of_minute} end
 end
 

@@ -137,15 +137,8 @@ class Model:
         refusal = refusal or self._forbidden(admission, request.model)
         granted = request.wanted
         for scope in () if refusal else admission.scopes:
-            refusal = self._busy(scope, minute, rest)
-            room = self.room(scope, admission.period)
-            if refusal is None and room is not None:
-                room -= request.input_cost
-                affordable = room // request.output_cost if request.output_cost else granted
-                granted = min(granted, affordable)
-                if room < 0 or granted < request.fewest:
-                    assert scope.limits is not None
-                    refusal = ["cap", scope.kind, scope.limits.cap, 0]
+            granted, refusal = self._affordable(scope, admission.period, request, granted)
+            refusal = self._busy(scope, minute, rest) or refusal
             if refusal:
                 break
         tokens = request.input_tokens + granted * request.choices
@@ -255,11 +248,24 @@ class Model:
             return ["concurrency", scope.kind, limits.concurrency, CONCURRENCY_WAIT_MS]
         return None
 
+    def _affordable(self, scope: Scope, period: str, request: Request, granted: int) -> tuple[int, list[Any] | None]:
+        """What the cap, and then what a whole minute leaves of the wanted output."""
+        assert scope.limits is not None
+        room = self.room(scope, period)
+        if room is not None:
+            room -= request.input_cost
+            granted = min(granted, room // request.output_cost) if request.output_cost else granted
+            if room < 0 or granted < request.fewest:
+                return granted, ["cap", scope.kind, scope.limits.cap, 0]
+        if scope.limits.tpm is not None:
+            granted = min(granted, (scope.limits.tpm - request.input_tokens) // request.choices)
+            if granted < request.fewest:
+                return granted, ["oversized", scope.kind, scope.limits.tpm, 0]
+        return granted, None
+
     def _too_many_tokens(self, admission: Admission, tokens: int, minute: int, rest: int) -> list[Any] | None:
         for scope in admission.scopes:
             limit = scope.limits.tpm if scope.limits else None
-            if limit is not None and tokens > limit:
-                return ["oversized", scope.kind, limit, 0]
             used = sum(one.tokens for one in self.this_minute(scope, minute))
             if limit is not None and used + tokens > limit:
                 return ["tokens", scope.kind, limit, rest]

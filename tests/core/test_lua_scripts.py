@@ -190,3 +190,16 @@ async def test_nothing_that_was_reserved_passes_the_highest_cap_since(redis_url:
         assert await here.settle(1, 600) == [600, 0]
         await here.redis.hincrby(ACCOUNT, f"pending:{PERIOD}", 300)  # More than its grant, by another answer.
         assert await here.settle(2, 400) == [100, 300]
+
+
+@pytest.mark.parametrize(("tpm", "granted"), [(16_400, 16_384), (1_010, 1_000), (26, 16), (25, None), (5, None)])
+async def test_an_output_limit_that_a_whole_minute_cannot_pay_is_lowered_to_what_it_can(
+    redis_url: str, tpm: int, granted: int | None
+) -> None:
+    """A default output larger than the tokens per minute of a small key must not refuse its every request."""
+    async with bench(redis_url) as here:
+        await here.open(tpm=tpm)
+
+        reply = await here.admit(1, input_cost=0, wanted=16_384, output_cost=0)
+
+        assert reply[:2] == ([b"admitted", granted] if granted else [b"oversized", b"account"])

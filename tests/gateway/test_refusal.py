@@ -41,6 +41,15 @@ def test_each_reason_is_an_error_with_its_retry_hint(
     )
 
 
+@pytest.mark.parametrize("reason", ["requests", "tokens", "concurrency"])
+def test_a_limit_of_0_names_no_time_to_wait(reason: str) -> None:
+    """E23"""
+    error = refused(reason, limit=0)
+
+    assert (error.retry_after, error.should_retry) == (None, False)
+    assert error.message.startswith("Limit of this key: 0 ")
+
+
 @pytest.mark.parametrize("scope", ["account", "key"])
 @pytest.mark.parametrize(
     ("reason", "limit", "message"),
