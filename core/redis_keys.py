@@ -33,7 +33,7 @@ from uuid import UUID
 
 from core.principal import AccountId, KeyId
 
-__all__ = ["CONSUMER_GROUP", "ReservationKeys", "ShardKeys", "key_digest", "shards"]
+__all__ = ["ALL_USAGE_STREAMS", "CONSUMER_GROUP", "ReservationKeys", "ShardKeys", "key_digest", "shards"]
 
 CONSUMER_GROUP = "metering"
 
@@ -42,6 +42,8 @@ MULTIPLIER = 0x9E3779B97F4A7C15
 
 
 USAGE = ":usage"
+ALL_USAGE_STREAMS = "{s*}" + USAGE
+"""Pattern of the usage streams of any number of shards."""
 
 
 def key_digest(digest: bytes) -> str:

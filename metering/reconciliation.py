@@ -17,9 +17,10 @@ from uuid import UUID
 
 import asyncpg
 
+from core.usage_event import Outcome
 from metering.aggregates import MEASURES, SUMMED, WHOLE_ACCOUNT
 
-__all__ = ["Difference", "Reconciliation"]
+__all__ = ["Difference", "Reconciliation", "Replaced"]
 
 TOKEN_COLUMNS = tuple(name for name in SUMMED if name.endswith("_tokens"))
 BROKEN_OFF = frozenset({"client_gone", "cut"})
@@ -77,9 +78,19 @@ ESTIMATES = """
     GROUP BY estimated ORDER BY estimated
 """
 
-UNKNOWN = """
-    SELECT event_id::text AS event_id FROM usage_events
-    WHERE day >= $1 AND NOT (event_id = ANY($2::uuid[])) ORDER BY event_id LIMIT $3
+# A record begins and ends somewhere: the ids are ordered by time. What was released no upstream has seen.
+UNKNOWN = f"""
+    SELECT event_id::text AS event_id, estimated, charged_nano_usd AS charged FROM usage_events
+    WHERE day >= $1 AND event_id BETWEEN $3 AND $4 AND NOT (event_id = ANY($2::uuid[]))
+        AND outcome <> '{Outcome.RELEASED}'
+    ORDER BY event_id LIMIT $5
+"""  # noqa: S608  # Made of constants.
+
+REPLACED = """
+    SELECT replaced.event_id::text AS event_id, replaced.account_id, replaced.charged_nano_usd AS estimate,
+           event.charged_nano_usd AS charged
+    FROM usage_replaced AS replaced LEFT JOIN usage_events AS event USING (event_id, day)
+    WHERE day >= $1 ORDER BY replaced.replaced_at DESC LIMIT $2
 """
 
 Served = Mapping[str, Any]
@@ -93,6 +104,22 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.invariant} {self.place}: {self.explanation}"
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    event_id: str
+    account_id: int
+    estimate: int
+    """Nano-dollars, as the next."""
+    charged: int | None
+    """None when the event's month has been removed."""
+
+    def __str__(self) -> str:
+        return (
+            f"event {self.event_id} of account {self.account_id}: an estimate of {self.estimate} nano-dollars gave way"
+            f" to the gateway's own count, {self.charged}"
+        )
 
 
 class Reconciliation:
@@ -137,10 +164,24 @@ class Reconciliation:
         return found
 
     async def events_without_upstream(self, served: Iterable[Served], since: date) -> list[Difference]:
-        """I1, the other way round: events since that day which no upstream has served."""
-        known = [event_id for call in served if (event_id := _event_id(call.get("client_request_id")))]
-        rows = await self._pool.fetch(UNKNOWN, since, known, self._most)
-        return [Difference("I1", f"event {row['event_id']}", "no upstream has served it") for row in rows]
+        """I1, the other way round: events since that day, of the time of the record, which no upstream has served."""
+        known = sorted({event_id for call in served if (event_id := _event_id(call.get("client_request_id")))})
+        if not known:
+            return []
+        rows = await self._pool.fetch(UNKNOWN, since, known, known[0], known[-1], self._most)
+        return [
+            Difference(
+                "I1",
+                f"event {row['event_id']}",
+                f"no upstream has served it; charged {row['charged']} nano-dollars"
+                + (f" by estimate: {row['estimated']}" if row["estimated"] else ""),
+            )
+            for row in rows
+        ]
+
+    async def replaced(self, since: date) -> list[Replaced]:
+        """Estimates of events since that day that gave way to the gateway's own counts, newest first."""
+        return [Replaced(**row) for row in await self._pool.fetch(REPLACED, since, self._most)]
 
     async def estimates(self, since: date) -> dict[str, int]:
         """How many events since that day hold our counts instead of the upstream's, by reason."""

@@ -11,10 +11,13 @@ from deploy.commands.options import ID, json_option, state_option
 from deploy.commands.running import ask
 from deploy.office import Office
 from deploy.printing import document
-from metering.counters import CounterDifference, Counters
-from metering.reconciliation import Difference, Reconciliation
+from metering.audit import Audit, Report
+from metering.counters import Counters
 
 __all__ = ["counters", "reconcile"]
+
+DIFFERENCES, UNFINISHED = 1, 3
+"""Exit statuses; 2 is that of a wrong command line."""
 
 
 @click.command(short_help="Prove that the ledger adds up.")
@@ -27,24 +30,37 @@ __all__ = ["counters", "reconcile"]
 @state_option
 @json_option
 def reconcile(days: int, served: Path | None, state_directory: Path, as_json: bool) -> None:
-    """Prove that nothing is lost and nothing counted twice, or explain every difference. Status 1 if there is one."""
-    record = [orjson.loads(line) for line in served.read_bytes().splitlines()] if served else []
-    found = ask(state_directory, lambda office: _differences(office, days, record))
-    if as_json:
-        document([str(difference) for difference in found])
-    else:
-        click.echo("\n".join(str(difference) for difference in found) or "No difference: the ledger adds up.")
-    raise SystemExit(1 if found else 0)
+    """Prove that nothing is lost and nothing counted twice, or explain every difference.
 
-
-async def _differences(
-    office: Office, days: int, record: list[dict[str, object]]
-) -> list[Difference | CounterDifference]:
-    reconciliation = Reconciliation(office.pool)
+    Status 0: the ledger adds up and holds everything. 1: there are differences. 3: no difference, but some usage is not
+    in the ledger yet (dead letters, streams that nobody reads)."""
+    record = [orjson.loads(line) for line in served.read_bytes().splitlines()] if served else None
     since = (datetime.now(UTC) - timedelta(days=days)).date()
-    found: list[Difference | CounterDifference] = [*await reconciliation.aggregate_differences(since)]
-    found += await reconciliation.upstream_differences(record)
-    return found + await _counters(office).check()
+
+    async def audit(office: Office) -> Report:
+        audit = Audit(office.pool, office.redis, _counters(office), shard_count=office.shard_count)
+        return await audit.report(since, record)
+
+    report = ask(state_directory, audit)
+    if as_json:
+        document(report)
+    else:
+        _print(report)
+    raise SystemExit(DIFFERENCES if report.differences else UNFINISHED if report.unfinished else 0)
+
+
+def _print(report: Report) -> None:
+    for title, lines in (
+        ("Differences:", report.differences),
+        ("Not in the ledger yet:", report.unfinished),
+        ("Estimated, and marked so:", report.estimates),
+        ("Compared:", report.compared),
+        ("Not compared:", report.not_compared),
+    ):
+        if lines:
+            click.echo("\n  ".join([title, *lines]))
+    if report.clean:
+        click.echo("No difference: the ledger adds up.")
 
 
 @click.group(short_help="The gateways' counters in Redis.")

@@ -3,13 +3,16 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.usage_event import GATEWAY_LOST
 from tests.deploy.command_line import PEPPER, CommandLine
-from tests.metering.events import event
+from tests.metering.events import event, of_tomorrow
+from tests.metering.test_reconciliation import served as call_of
 from tests.metering.workbench import SHARDS, Workbench, workbench
 
 
@@ -30,6 +33,20 @@ class Ledger:
         return asyncio.run(on_the_bench())
 
 
+async def park_one(bench: Workbench) -> None:
+    await bench.put(event(1), e=of_tomorrow(event(1)))
+    await bench.drain()
+
+
+async def write_beyond_the_shards(bench: Workbench) -> None:
+    await bench.redis.xadd("{s09}:usage", {"e": event(1).encode(), "c": 1000, "w": 0})
+
+
+async def leave_an_old_event(bench: Workbench) -> None:
+    one = event(1)
+    await bench.redis.xadd(bench._keys(one).stream, {"e": one.encode(), "c": 1000, "w": 0}, id="1-1")
+
+
 @pytest.fixture
 def ledger(database_url: str, redis_url: str) -> Ledger:
     return Ledger(database_url, redis_url)
@@ -42,8 +59,11 @@ def test_a_ledger_that_adds_up_is_no_difference_and_status_0(ledger: Ledger) -> 
 
     ledger.happens(book)
 
-    assert ledger.line.ok("reconcile").out == "No difference: the ledger adds up.\n"
-    assert ledger.line.json("reconcile") == []
+    answer, report = ledger.line.ok("reconcile"), ledger.line.json("reconcile")
+
+    assert answer.out.endswith("\nNo difference: the ledger adds up.\n")
+    assert "what the upstreams served (no --served)" in answer.out
+    assert (report["differences"], report["unfinished"], report["estimates"]) == ([], [], [])
 
 
 def test_a_difference_is_explained_and_is_status_1(ledger: Ledger) -> None:
@@ -56,8 +76,9 @@ def test_a_difference_is_explained_and_is_status_1(ledger: Ledger) -> None:
     answer, document = ledger.line.run("reconcile"), ledger.line.run("reconcile", "--json")
 
     assert (answer.status, document.status) == (1, 1)
-    assert answer.out.splitlines() == document.document
-    assert len(document.document) >= 1
+    assert len(document.document["differences"]) >= 1
+    assert {f"  {line}" for line in document.document["differences"]} <= set(answer.out.splitlines())
+    assert "adds up" not in answer.out
 
 
 def test_what_an_upstream_served_and_nobody_booked_is_a_difference(ledger: Ledger, tmp_path: Path) -> None:
@@ -72,6 +93,60 @@ def test_what_an_upstream_served_and_nobody_booked_is_a_difference(ledger: Ledge
     assert answer.status == 1
     assert missing in answer.out
     assert "is not in the ledger" in answer.out
+
+
+UNFINISHED: dict[str, tuple[Callable[[Workbench], Awaitable[Any]], str]] = {
+    "a dead letter": (park_one, "1 dead letters wait, with $0.000001"),
+    "a stream of a shard that is none": (write_beyond_the_shards, "{s09}:usage holds 1 events"),
+    "a stream that nobody reads": (leave_an_old_event, "metering does not run, or is behind"),
+}
+
+
+@pytest.mark.parametrize(("happens", "text"), UNFINISHED.values(), ids=UNFINISHED)
+def test_what_is_not_in_the_ledger_yet_is_said_and_is_status_3(
+    ledger: Ledger, happens: Callable[[Workbench], Awaitable[Any]], text: str
+) -> None:
+    """S22: "No difference: the ledger adds up", with all of this waiting."""
+    ledger.happens(happens)
+
+    answer = ledger.line.run("reconcile")
+
+    assert answer.status == 3
+    assert text in answer.out
+    assert "adds up" not in answer.out
+
+
+def test_estimates_and_those_that_gave_way_are_shown(ledger: Ledger) -> None:
+    """S22"""
+    item = event(1, cost=600)
+
+    async def book(bench: Workbench) -> None:
+        await bench.settle_all([replace(item, estimated=GATEWAY_LOST, cost=7), event(2, estimated="client_gone"), item])
+        await bench.drain(bench.consumer(batch_size=1))
+
+    ledger.happens(book)
+    answer = ledger.line.ok("reconcile")
+
+    assert "1 events are estimated: client_gone" in answer.out
+    assert f"event {item.event_id} of account 1: an estimate of 7 nano-dollars gave way" in answer.out
+    assert "adds up" not in answer.out
+
+
+def test_an_event_that_no_upstream_served_is_a_difference(ledger: Ledger, tmp_path: Path) -> None:
+    """S22, S15"""
+    first, invented, last = sorted([event(1), event(1), event(1)], key=lambda item: item.event_id)
+    served = tmp_path / "served.jsonl"
+    served.write_text("".join(json.dumps(call_of(item)) + "\n" for item in (first, last)))
+
+    async def book(bench: Workbench) -> None:
+        await bench.settle_all([first, replace(invented, estimated="client_gone"), last])
+        await bench.drain()
+
+    ledger.happens(book)
+    answer = ledger.line.run("reconcile", "--served", str(served))
+
+    assert answer.status == 1
+    assert f"event {invented.event_id}: no upstream has served it; charged 1000 nano-dollars by estimate" in answer.out
 
 
 def test_wrong_counters_are_set_right_and_shown(ledger: Ledger) -> None:
@@ -105,6 +180,31 @@ def test_a_dead_letter_is_listed_shown_and_replayed_once(ledger: Ledger) -> None
     assert (again.status, again.err) == (1, "There is no dead letter 1 that waits.\n")
     assert ledger.line.ok("dead-letters", "list").out.startswith("No dead letter")
     assert len(ledger.line.json("dead-letters", "list", "--ended")) == 1
+
+
+def test_many_dead_letters_are_replayed_or_written_off_in_one_call(ledger: Ledger) -> None:
+    """S22"""
+
+    async def park(bench: Workbench) -> None:
+        for number in range(1, 4):
+            await bench.put(event(number), e=of_tomorrow(event(number)))
+        await bench.put(event(4), c="much")
+        await bench.drain()
+
+    ledger.happens(park)
+    one_kind = ledger.line.ok("dead-letters", "replay", "--all", "--reason", "c or w")
+    written_off = ledger.line.ok("dead-letters", "write-off", "--all", "--reason", "a test", "--by", "me")
+    again = ledger.line.ok("dead-letters", "write-off", "--all", "--reason", "a test")
+
+    assert one_kind.out.startswith("Replayed 1.")
+    assert (written_off.out, again.out) == ("Written off: 3.\n", "Written off: 0.\n")
+    ended = ledger.line.json("dead-letters", "list", "--ended")
+    assert sorted(str(letter["written_off_by"]) for letter in ended) == ["None", "me", "me", "me"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["1", "--all"], ["1", "--reason", "x"]])
+def test_a_replay_names_one_letter_or_all(ledger: Ledger, arguments: list[str]) -> None:
+    assert ledger.line.run("dead-letters", "replay", *arguments).status == 2
 
 
 def test_a_dead_letter_that_does_not_exist_is_said_so(ledger: Ledger) -> None:

@@ -1,9 +1,11 @@
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from core.token_usage import TokenUsage
-from core.usage_event import UsageEvent
+from core.usage_event import Outcome, UsageEvent
 from tests.metering.events import PERIOD, event, many
 from tests.metering.workbench import Workbench, workbench
 
@@ -136,11 +138,12 @@ async def test_estimates_are_listed_by_reason_and_not_compared(database_url: str
 
 
 async def test_an_event_that_no_upstream_has_served_is_a_difference(database_url: str, redis_url: str) -> None:
-    known, invented = event(), event()
+    before, first, invented, last, after = sorted((event() for _ in range(5)), key=lambda item: item.event_id)
+    released = replace(invented, event_id=UUID(int=invented.event_id.int + 1), cost=0, outcome=Outcome.RELEASED)
     async with workbench(database_url, redis_url) as bench:
-        await record(bench, known, invented)
+        await record(bench, before, first, invented, released, last, after)
 
-        (difference,) = await bench.reconciliation.events_without_upstream([served(known)], PERIOD)
+        (difference,) = await bench.reconciliation.events_without_upstream([served(first), served(last)], PERIOD)
 
     assert str(invented.event_id) in difference.place
 

@@ -49,8 +49,9 @@ UNSERVED = """
     SELECT event_id::text, estimated FROM usage_events WHERE NOT event_id::text = ANY($1::text[]) AND estimated = ''
 """
 OVERSPENT = """
-    SELECT account_id, charged_nano_usd, cap_nano_usd FROM usage_periods JOIN accounts USING (account_id)
-    WHERE key_id = 0 AND charged_nano_usd > cap_nano_usd
+    SELECT account_id, charged_nano_usd + parked_nano_usd AS charged, cap_nano_usd
+    FROM usage_periods JOIN accounts USING (account_id)
+    WHERE key_id = 0 AND charged_nano_usd + parked_nano_usd > cap_nano_usd
 """
 
 
@@ -183,6 +184,6 @@ async def _differences(pool: Any, redis: Any, served: list[dict[str, Any]]) -> l
     known = [str(call["client_request_id"]) for call in served]
     found += [f"I1 event {row['event_id']}: no upstream has served it" for row in await pool.fetch(UNSERVED, known)]
     for row in await pool.fetch(OVERSPENT):
-        found.append(f"I6 account {row['account_id']} was charged {row['charged_nano_usd']} of {row['cap_nano_usd']}")
+        found.append(f"I6 account {row['account_id']} was charged {row['charged']} of {row['cap_nano_usd']}")
     waiting = await pool.fetchval("SELECT count(*) FROM usage_dead_letters")
     return found + ([f"{waiting} dead letters"] if waiting else [])
