@@ -13,7 +13,7 @@ COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --gene
 	--no-emit-index-url --no-annotate --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check chaos bench bench-peers soak image-check lock clean
+.PHONY: help run setup test check model chaos bench bench-peers soak image-check lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -34,6 +34,9 @@ check: setup ## Lint, formatting, types, import contracts, lock files
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@if grep -n '://' requirements*.lock; then echo 'A lock file names a host: make it again with `make lock`.' >&2; exit 1; fi
+
+model: setup ## The settlement protocol, every order of its steps and of up to three faults
+	@.venv/bin/python -m tests.model $(ARGS)
 
 chaos: setup ## The proof: kill -9 anything under load, then count
 	@.venv/bin/python -m tests.system.chaos $(ARGS)
