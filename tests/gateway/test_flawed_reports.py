@@ -142,6 +142,18 @@ def test_a_flawed_anthropic_report_is_marked_and_charges_no_more_than_the_reques
     assert 3 <= event.usage.prompt <= 100
 
 
+def test_e21_what_anthropic_counts_after_the_end_counts(
+    strange: RunningGateway, shared: Installation, canned: CannedUpstream, customer: Customer
+) -> None:
+    events = _events({"input_tokens": 10})
+    late = b'event: message_delta\ndata: {"type":"message_delta","delta":{},"usage":{"output_tokens":7}}\n\n'
+    canned.answer(events + late, kind="text/event-stream")
+
+    event = booked(strange, shared, customer, "an", stream=True).event
+
+    assert (event.usage.prompt, event.usage.completion, event.estimated) == (10, 7, "")
+
+
 def test_a_wrong_number_leaves_the_customers_minute_and_cap_to_the_next_request(
     strange: RunningGateway, shared: Installation, canned: CannedUpstream
 ) -> None:
