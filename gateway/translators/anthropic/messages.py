@@ -45,7 +45,8 @@ def conversation(
         _append(turns, "assistant" if role == "assistant" else "user", BLOCKS[role](message, place, ids))
     _let_the_user_end(turns, system, messages[-1]["role"], may_begin_answer)
     for turn in turns:
-        turn["content"].sort(key=_after_results)
+        if len(turn["content"]) > 1:
+            turn["content"].sort(key=_after_results)
     return [block for blocks in system for block in blocks], turns
 
 

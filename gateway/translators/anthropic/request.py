@@ -43,7 +43,8 @@ def request_document(chat: ChatRequest, *, upstream_model: str, max_output_token
     """Equal requests give equal documents, keys in the same order. Raises InvalidRequest."""
     document = chat.document
     _require_expressible(document)
-    _require_no_compaction(document.get("context_management"))
+    if "context_management" in document:
+        _require_no_compaction(document["context_management"])
     limit = max_output_tokens if clamp else chat.max_output_tokens or max_output_tokens
     system, messages = conversation(document["messages"], may_begin_answer=not NO_BEGINNING.search(upstream_model))
     tools = tool_definitions(document.get("tools"))
@@ -87,9 +88,13 @@ def _require_no_compaction(management: object) -> None:
 
 def _tools(document: Document, tools: list[dict[str, Any]], messages: list[dict[str, Any]]) -> dict[str, Any]:
     choice = tool_choice(document.get("tool_choice"), document.get("parallel_tool_calls"), has_tools=bool(tools))
-    if not tools and (called := tools_of_the_history(messages)):
+    if not tools and _has_results(document) and (called := tools_of_the_history(messages)):
         return {"tools": called, "tool_choice": {"type": "none"}}
     return {"tools": tools or None, "tool_choice": choice}
+
+
+def _has_results(document: Document) -> bool:
+    return any(message["role"] == "tool" for message in document["messages"])
 
 
 def _output_config(document: Document, answer: AnswerFormat, thought: Thinking) -> dict[str, Any] | None:

@@ -31,13 +31,16 @@ class AnswerFormat:
     """For the system prompt: the model does its best."""
 
 
+PLAIN_TEXT = AnswerFormat()
+
+
 def answer_format(value: object, *, has_tools: bool) -> AnswerFormat:
     if value is None:
-        return AnswerFormat()
+        return PLAIN_TEXT
     wanted = as_object(value, "response_format")
     kind = wanted.get("type")
     if kind == "text":
-        return AnswerFormat()
+        return PLAIN_TEXT
     if kind == "json_object":
         return AnswerFormat(instruction=_instruction(has_tools))
     if kind != "json_schema":

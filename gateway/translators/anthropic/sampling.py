@@ -8,6 +8,7 @@ from gateway.translators.anthropic.shape import unsupported
 
 __all__ = ["sampling"]
 
+PARAMETERS = frozenset(("temperature", "top_p", "top_k"))
 TAKES_NONE = re.compile(r"claude-(?:opus-4[-.][789]|[a-z]+-[5-9]|mythos)")
 
 
@@ -15,6 +16,8 @@ def sampling(document: dict[str, Any], *, model: str) -> dict[str, Any]:
     """
     Defaults stay unsaid. What the model refuses is refused here, before the first attempt: another target may take it.
     """
+    if PARAMETERS.isdisjoint(document):
+        return {}
     wanted = {
         "temperature": _below_one(document.get("temperature"), "temperature", 2),
         "top_p": _below_one(document.get("top_p"), "top_p", 1),

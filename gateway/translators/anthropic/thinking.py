@@ -31,25 +31,28 @@ class Thinking:
     effort: str | None = None
 
 
+UNSAID = Thinking()
+
+
 def thinking(document: dict[str, Any], *, model: str, max_tokens: int, clamped: bool) -> Thinking:
     """`clamped` says that `max_tokens` is lower than the client knows: an explicit budget then shrinks with it."""
     sent = [name for name in SOURCES if document.get(name) is not None]
     if len(sent) > 1:
         raise InvalidRequest(f"Send one of {', '.join(f'`{name}`' for name in sent)}.", param=sent[1])
     if not sent:
-        return Thinking()
+        return UNSAID
     if sent == ["thinking"]:
         config = as_object(document["thinking"], "thinking")
         if config.get("type") == "enabled" and _continues_without_thinking(document["messages"]):
-            return Thinking()
+            return UNSAID
         return Thinking(_fitted(config, max_tokens if clamped else None))
     wish = _wish(document)
     if wish is None:
-        return Thinking()
+        return UNSAID
     if wish.effort == "none":
         return Thinking({"type": "disabled"})
     if TAKES_A_BUDGET.search(model):
-        return Thinking() if _must_not_think(document) else _budgeted(wish, max_tokens)
+        return UNSAID if _must_not_think(document) else _budgeted(wish, max_tokens)
     return _adaptive(wish)
 
 
@@ -106,7 +109,7 @@ def _budgeted(wish: _Wish, max_tokens: int) -> Thinking:
     budget = wish.budget or min(MOST_BUDGET, max_tokens * SHARE_PERCENT[wish.effort] // 100)
     budget = min(max(budget, LEAST_BUDGET), max_tokens - 1)
     if budget < LEAST_BUDGET:
-        return Thinking()
+        return UNSAID
     config: dict[str, Any] = {"type": "enabled", "budget_tokens": budget}
     if wish.hidden:
         config["display"] = wish.display

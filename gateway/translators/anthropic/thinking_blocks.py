@@ -43,7 +43,9 @@ def thoughts(value: object, place: str) -> list[Thought]:
     Clients lose parts of a field that they don't know, and Anthropic refuses a block without its signature. An answer
     without the earlier thinking is better than none, and half of the thinking would be a changed turn.
     """
-    blocks = [] if value is None else as_list(value, place)
+    if value is None:
+        return []
+    blocks = as_list(value, place)
     read = [thought for block in blocks if (thought := _read(block)) is not None]
     return read if len(read) == len(blocks) else []
 
@@ -71,8 +73,8 @@ def _count(value: object) -> int:
 
 def interleaved(thoughts: list[Thought], texts: list[Block], calls: list[Block]) -> list[Block]:
     """The blocks of one assistant message in the order in which they came; Anthropic wants no thought at their end."""
-    if not texts and not calls:
-        return []
+    if not thoughts or not (texts or calls):
+        return texts + calls
     blocks: list[Block] = []
     characters = tool_calls = 0
     for thought in thoughts:
