@@ -38,6 +38,7 @@ __all__ = [
     "SPOOL_RECORDS",
     "SPOOL_REJECTED_FILES",
     "TOKENS",
+    "UNUSUAL_ANSWERS",
     "WAIVED",
     "WORKER_STARTED",
     "counter",
@@ -101,6 +102,9 @@ ESTIMATED = Counter("poindexter_estimated_events", "Usage events whose counts ar
 FLAWED_REPORTS = Counter(
     "poindexter_flawed_usage_reports",
     "Usage that an upstream reported and that can't be true, or has no price: what was charged instead is bounded.",
+)
+UNUSUAL_ANSWERS = Counter(
+    "poindexter_unusual_answers", "Answers that ended for an unknown reason, or used tools of the provider: see the log."
 )
 CLIENT_HANG_UPS = Counter("poindexter_client_hang_ups", "Requests whose client left before the answer's end.")
 ATTEMPTS = Counter(

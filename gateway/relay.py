@@ -19,6 +19,7 @@ import time
 
 from core.failpoints import Failpoints
 from core.usage_event import Outcome
+from gateway import metrics
 from gateway.charge import Charge
 from gateway.errors import UpstreamFailed
 from gateway.event_draft import Ending
@@ -155,6 +156,7 @@ class _Relayed:
 
     def _note(self, oddity: str | None) -> None:
         if oddity is not None:
+            metrics.UNUSUAL_ANSWERS.inc()
             log.warning("unusual answer", extra={"target": self._opened.upstream.target.name, "what": oddity})
 
     async def _settle(self, charge: Charge, outcome: Outcome, service_tier: str) -> None:

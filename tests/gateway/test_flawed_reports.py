@@ -154,6 +154,25 @@ def test_e21_what_anthropic_counts_after_the_end_counts(
     assert (event.usage.prompt, event.usage.completion, event.estimated) == (10, 7, "")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_e19_an_answer_that_ends_for_an_unknown_reason_is_counted_and_logged(
+    strange: RunningGateway, shared: Installation, canned: CannedUpstream, customer: Customer, stream: bool
+) -> None:
+    before = strange.metric("poindexter_unusual_answers_total")
+    usage = {"input_tokens": 10, "output_tokens": 2}
+    events = _events(usage).replace(b'"end_turn"}, "usage"', b'"brand_new"}, "usage"')
+    if stream:
+        canned.answer(events, kind="text/event-stream")
+    else:
+        canned.answer(message("hi", usage=usage, stop_reason="brand_new"))
+
+    event = booked(strange, shared, customer, "an", stream=stream).event
+
+    assert event.estimated == ""
+    assert strange.metric("poindexter_unusual_answers_total") == before + 1
+    assert any(line.get("what") == "stop_reason brand_new" for line in strange.log_lines())
+
+
 def test_a_wrong_number_leaves_the_customers_minute_and_cap_to_the_next_request(
     strange: RunningGateway, shared: Installation, canned: CannedUpstream
 ) -> None:
