@@ -104,7 +104,8 @@ FLAWED_REPORTS = Counter(
     "Usage that an upstream reported and that can't be true, or has no price: what was charged instead is bounded.",
 )
 UNUSUAL_ANSWERS = Counter(
-    "poindexter_unusual_answers", "Answers that ended for an unknown reason, or used tools of the provider: see the log."
+    "poindexter_unusual_answers",
+    "Answers that ended for an unknown reason or used tools of the provider (see the log).",
 )
 CLIENT_HANG_UPS = Counter("poindexter_client_hang_ups", "Requests whose client left before the answer's end.")
 ATTEMPTS = Counter(
