@@ -29,6 +29,7 @@ from core.model_prices import DEFAULT_WEIGHTS, USUAL_TIERS, PriceList, TokenPric
 from core.models_table import Reader, Table
 from core.settings import Secret
 from core.upstream_rules import UPSTREAM_NAME, provider_problems
+from core.usage_event import LONGEST_TEXT
 
 __all__ = ["UNPRICED", "Model", "ModelsFile", "ModelsFileError", "Provider", "Target"]
 
@@ -41,7 +42,7 @@ UNPRICED = ("web_search", "server_tools", "audio", "images", "prediction", "rout
 DEFAULT_OUTPUT_TOKENS = 16_384
 MAX_MODEL_NAME = 256
 """As the gateway takes it from a client."""
-MAX_TARGET_NAME = 512
+MAX_TARGET_NAME = LONGEST_TEXT
 """As a usage event holds it: the ledger could not store what a longer one answered."""
 BETA = re.compile(r"[A-Za-z0-9._=-]{1,64}")
 TIER = re.compile(r"[a-z0-9_-]{1,32}")

@@ -20,6 +20,7 @@ __all__ = [
     "PublishedTotal",
     "admit",
     "confirm",
+    "forget",
     "publish",
     "rebuild",
     "release",
@@ -173,6 +174,11 @@ class CounterChange:
     field: str
     seen: str
     value: str
+
+
+def forget(stream: str, *, silent_ms: int) -> Call:
+    """Consumers that have not been heard of for so long."""
+    return Call("forget", (stream,), (CONSUMER_GROUP, silent_ms))
 
 
 def rebuild(changes: Sequence[CounterChange]) -> Call:

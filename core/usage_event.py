@@ -26,6 +26,7 @@ from core.token_usage import CLASSES, TokenUsage
 __all__ = [
     "GATEWAY_LOST",
     "LARGEST_NUMBER",
+    "LONGEST_TEXT",
     "Claim",
     "MalformedEvent",
     "Outcome",

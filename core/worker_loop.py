@@ -42,10 +42,18 @@ class WorkerLoop:
                 self._on_failure()
                 pause = min(self._longest_pause, max(self._interval, pause * 2, 0.1))
                 log.warning(
-                    "round failed", extra={"worker": self.name, "error": repr(error), "next_try_seconds": pause}
+                    "round failed", extra={"worker": self.name, "error": _text(error), "next_try_seconds": pause}
                 )
             if pause:
                 await _wait(stop, pause)
+
+
+def _text(error: Exception) -> str:
+    """`redis.ConnectionError: Error 111 connecting to …`: whose error it is, and what it says. (The `repr` of an error of
+    redis-py says neither.)"""
+    library = type(error).__module__.partition(".")[0]
+    name = type(error).__name__
+    return f"{name if library == 'builtins' else f'{library}.{name}'}: {error}".removesuffix(": ")
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

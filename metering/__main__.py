@@ -47,6 +47,8 @@ log = logging.getLogger("metering")
 
 PARTITION_SECONDS = 3600.0
 GAUGE_SECONDS = 5.0
+FORGET_SECONDS = 600.0
+"""A consumer that has been silent for so long is dead: a living one reads every half second."""
 SERVER_LOOK_SECONDS = 1.0
 OTHER_CONNECTIONS = 4
 """To Postgres, beside one for each consumer."""
@@ -107,6 +109,7 @@ class Metering:
             _loop("counters", watch.round, min(SERVER_LOOK_SECONDS, settings.metering_counter_check_seconds)),
             _loop("partitions", self._make_partitions, PARTITION_SECONDS),
             _loop("gauges", gauges.round, GAUGE_SECONDS),
+            _loop("names", self._forget_dead, FORGET_SECONDS),
         ]
         # No pause between the rounds of a consumer: it waits in its read.
         return loops + [_loop("consumer", self._consumer(streams).round, 0.0) for streams in self._streams]
@@ -131,6 +134,11 @@ class Metering:
             _now(), past_days=settings.metering_past_days, future_days=settings.metering_future_days
         )
 
+    async def _forget_dead(self) -> bool:
+        for streams in self._streams:
+            await streams.forget_dead(silent_seconds=FORGET_SECONDS)
+        return False
+
     async def _make_partitions(self) -> bool:
         await self._partitions.ensure_ahead(_now().date())
         return False
@@ -141,6 +149,9 @@ class Metering:
                 missing = await pending_migrations(connection)  # type: ignore[arg-type]  # A proxy of it.
             except asyncpg.UndefinedTableError:
                 missing = migrations()
+            read_only = await connection.fetchval("SELECT current_setting('transaction_read_only') = 'on'")
+        if read_only:
+            raise RuntimeError("the database is read-only: a standby, or default_transaction_read_only")
         if missing:
             names = ", ".join(item.name for item in missing)
             raise RuntimeError(f"the database lacks {names}: run `poindexter migrate`")

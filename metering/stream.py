@@ -100,6 +100,12 @@ class UsageStreams:
         for call in confirm_calls(settled, totals):
             await self._scripts.run(call.call)
 
+    async def forget_dead(self, *, silent_seconds: float) -> int:
+        """Remove the names of consumers that were killed, once nothing of theirs is pending; how many there were."""
+        silent_ms = round(silent_seconds * 1000)
+        calls = [script_calls.forget(stream, silent_ms=silent_ms) for stream in self._shards]
+        return sum(await self._scripts.run_all(calls))
+
     async def leave(self) -> None:
         """Remove this consumer from groups in which nothing of it is pending."""
         for stream in self._shards:

@@ -3,6 +3,7 @@ import logging
 import time
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from core.worker_loop import WorkerLoop
 
@@ -100,3 +101,22 @@ async def test_a_cancelled_loop_ends() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await loop
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (RedisConnectionError("Error 111 connecting to h:1."), "redis.ConnectionError: Error 111 connecting to h:1."),
+        (ConnectionError("refused"), "ConnectionError: refused"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+async def test_the_log_says_whose_error_it_is_and_what_it_says(
+    caplog: pytest.LogCaptureFixture, error: Exception, text: str
+) -> None:
+    """S23: a Redis that is away was `network:ConnectionError`."""
+    work = Work(error, False)
+
+    await WorkerLoop("test", work, interval=0.01).run(work.stop)
+
+    assert vars(caplog.records[0])["error"] == text

@@ -27,6 +27,12 @@ async def all_recorded(bench: Workbench, events: list[UsageEvent]) -> bool:
     return await drained(bench) and len(await bench.recorded()) == len(events)
 
 
+OTHERS_GO = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'poindexter-metering'
+"""
+
+
 async def ready(process: MeteringProcess) -> bool:
     return (await process.get("/readyz")).status_code == 200
 
@@ -142,6 +148,27 @@ async def test_a_redis_that_does_not_answer_turns_the_readiness_red(
 
         assert frozen.json()["checks"]["redis"].startswith("TimeoutError")
         await until(lambda: ready(process))
+
+
+async def test_a_database_that_takes_no_writes_turns_the_readiness_red(database_url: str, redis_url: str) -> None:
+    """S23"""
+    async with workbench(database_url, redis_url) as bench, metering_process(database_url, redis_url) as process:
+        await until(lambda: ready(process))
+        name = await bench.pool.fetchval("SELECT current_database()")
+        await bench.pool.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        await bench.pool.execute(OTHERS_GO)
+
+        await until(lambda: refused_as(process, "read-only"))
+        async with bench.pool.acquire() as connection:
+            await connection.execute("SET default_transaction_read_only = off")
+            await connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+            await connection.execute(OTHERS_GO)
+
+        await until(lambda: ready(process))
+
+
+async def refused_as(process: MeteringProcess, text: str) -> bool:
+    return text in (await process.get("/readyz")).text
 
 
 async def test_a_database_without_its_tables_is_not_ready_and_says_what_to_do(

@@ -49,6 +49,30 @@ async def test_entries_that_were_deleted_before_they_were_recorded_raise_an_alar
         assert summary["pending"] == 2
 
 
+async def test_the_names_of_killed_consumers_are_forgotten_once_nothing_of_theirs_is_pending(
+    database_url: str, redis_url: str
+) -> None:
+    """Each kill -9 of metering left a name behind in every group."""
+    stream = ShardKeys.of(event().account_id, SHARDS).usage_stream
+    async with workbench(database_url, redis_url) as bench:
+        nothing = await bench.streams().forget_dead(silent_seconds=0)
+        await bench.streams().create_groups()
+        for name in ("idle", "busy"):
+            await bench.settle(event())
+            await bench.streams(name).read_new(1, block_ms=10)
+        await bench.streams("idle").read_pending(10)
+        pending: Any = await bench.redis.xpending_range(stream, CONSUMER_GROUP, "-", "+", 10, consumername="idle")
+        await bench.redis.xack(stream, CONSUMER_GROUP, pending[0]["message_id"])
+
+        living = await bench.streams().forget_dead(silent_seconds=600)
+        dead = await bench.streams().forget_dead(silent_seconds=0)
+
+        names = {item["name"] for item in await bench.redis.xinfo_consumers(stream, CONSUMER_GROUP)}
+        assert (nothing, living) == (0, 0)
+        assert dead >= 1
+        assert names == {b"busy"}
+
+
 async def test_a_consumer_leaves_its_groups_only_where_nothing_is_pending(database_url: str, redis_url: str) -> None:
     async with workbench(database_url, redis_url) as bench:
         streams = bench.streams("leaver")
