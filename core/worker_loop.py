@@ -49,8 +49,8 @@ class WorkerLoop:
 
 
 def _text(error: Exception) -> str:
-    """`redis.ConnectionError: Error 111 connecting to …`: whose error it is, and what it says. (The `repr` of an error of
-    redis-py says neither.)"""
+    """`redis.ConnectionError: Error 111 connecting to …`: whose error it is and what it says. (redis-py's `repr` does
+    neither.)"""
     library = type(error).__module__.partition(".")[0]
     name = type(error).__name__
     return f"{name if library == 'builtins' else f'{library}.{name}'}: {error}".removesuffix(": ")

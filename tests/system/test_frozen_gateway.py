@@ -1,0 +1,84 @@
+"""
+S5, E9, B13: a gateway that is frozen for longer than its lease and the sweeper's patience (a paused machine, a live
+migration) finds its reservations swept. What it then settles is what the ledger holds.
+"""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from metering.reconciliation import Reconciliation
+from tests.installation import Customer, eventually
+from tests.system.world import World
+
+STREAMS = 10
+PATIENCE_SECONDS = 30.0
+WORDS = 120
+ROWS = "SELECT event_id::text, estimated, output_tokens FROM usage_events"
+
+
+@pytest.fixture
+def world(server_directory: Path) -> Iterator[World]:
+    world = World(server_directory)
+    yield world
+    world.close()
+
+
+@pytest.mark.timeout(240)
+def test_the_exact_counts_of_a_gateway_that_was_frozen_replace_the_estimates(world: World) -> None:
+    customer = world.installation.customer(cap=10**9)
+
+    served = asyncio.run(streams_through_a_freeze(world, customer))
+    left = world.come_to_rest(PATIENCE_SECONDS)
+
+    rows: Any = world.ask(
+        lambda office: office.pool.fetch("SELECT event_id::text, estimated, output_tokens FROM usage_events")
+    )
+    replaced = world.ask(lambda office: Reconciliation(office.pool).replaced(date(2026, 1, 1)))
+    assert left == []
+    assert {row["event_id"]: row["output_tokens"] for row in rows} == served
+    assert {row["estimated"] for row in rows} == {""}
+    assert {item.event_id for item in replaced} == set(served)
+    assert world.differences() == []
+
+
+async def streams_through_a_freeze(world: World, customer: Customer) -> dict[str, int]:
+    """Request id → output tokens, as the clients were told; the gateway stood still in the middle of each answer."""
+    pids = {world.gateways[0].process.pid, *world.gateways[0].worker_pids}
+    begun = [asyncio.Event() for _ in range(STREAMS)]
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as http, asyncio.TaskGroup() as tasks:
+        streams = [tasks.create_task(stream(http, world, customer, event)) for event in begun]
+        for event in begun:
+            await event.wait()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.to_thread(eventually, lambda: not world.installation.held(), "sweep", seconds=PATIENCE_SECONDS)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    return dict(task.result() for task in streams)
+
+
+async def stream(http: httpx.AsyncClient, world: World, customer: Customer, begun: asyncio.Event) -> tuple[str, int]:
+    body = {
+        "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": f"[[sim words={WORDS} pause_ms=20]]"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    url = f"{world.gateways[0].openai_url}/chat/completions"
+    last: dict[str, Any] = {}
+    async with http.stream("POST", url, json=body, headers=customer.headers) as answer:
+        assert answer.status_code == 200
+        async for line in answer.aiter_lines():
+            if line.startswith("data: {"):
+                last = json.loads(line.removeprefix("data: "))
+                begun.set()
+    return answer.headers["x-request-id"], last["usage"]["completion_tokens"]
