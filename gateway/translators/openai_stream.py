@@ -149,6 +149,8 @@ class OpenAIStream:
 
     def _relay(self, events: bytes) -> bytes:
         passed = []
+        if events.startswith(b":") or events.find(b"\n:") >= 0:
+            events = COMMENT.sub(b"", events)  # Some upstreams keep the connection alive with it. So do we, otherwise.
         for event in EVENT.findall(events):
             if self.failure:
                 self._pending.clear()
@@ -173,7 +175,6 @@ class OpenAIStream:
             return self._fail_malformed(f"an event longer than {MAX_EVENT_BYTES} bytes")
         if self.committed and (passed := self._pass(event)) is not None:
             return passed
-        event = COMMENT.sub(b"", event)  # Some upstreams keep the connection alive with it. So do we, in another way.
         data = _data(event)
         if data is None:
             return b""
