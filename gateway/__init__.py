@@ -28,7 +28,8 @@ Beside the path: `models` lists what a key may ask for, `operations` serves the 
 line per request, and `metrics` counts.
 
 What the steps speak of: `exchange` is one request and its answer with their `headers`, `event_id` its name; `errors`
-are the refusals and `error_answer` how a client sees them; `limit_headers` tell it what it has left.
+are the refusals and `error_answer` how a client sees them; `limit_headers` tell it what it has left, and `cors` what
+a browser may do with it.
 
 How it runs: `workers` starts and watches the processes, each is a `worker`, `app` puts its parts together from
 `settings`. Below them is the HTTP `server`: each of its `connections` is a `client_protocol`, whose `request_reader`

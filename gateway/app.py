@@ -21,6 +21,7 @@ from gateway.catalog import Catalog
 from gateway.chat import ChatCompletions
 from gateway.circuit_breaker import CircuitBreaker
 from gateway.cold_scopes import ColdScopes
+from gateway.cors import Cors
 from gateway.exposure import Exposure
 from gateway.failover import Failover
 from gateway.front import Front
@@ -140,6 +141,7 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
         {PREFIX: {"GET": models.retrieve}},
         request_log,
         max_open_requests=settings.gateway_max_open_requests,
+        cors=Cors(settings.gateway_cors_origins) if settings.gateway_cors_origins else None,
     )
     async with asyncio.TaskGroup() as tasks:
         owned = [

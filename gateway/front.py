@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from gateway import metrics
+from gateway.cors import Cors
 from gateway.error_answer import error_answer
 from gateway.errors import GatewayError, MethodNotAllowed, Overloaded, RouteNotFound, UpstreamRefused
 from gateway.exchange import ClientGone, Exchange, Receive
@@ -34,6 +35,7 @@ class Front:
         request_log: RequestLog,
         *,
         max_open_requests: int,
+        cors: Cors | None = None,
     ) -> None:
         self.draining = False
         self.open_requests = 0
@@ -41,12 +43,15 @@ class Front:
         self._prefixes = prefixes
         self._request_log = request_log
         self._max_open_requests = max_open_requests
+        self._cors = cors
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: object) -> None:
         """`send` is not used: `Exchange` writes to the connection itself."""
         client = Exchange(scope, receive)
         request_id = str(client.request_id)
         client.answer_headers.append((b"x-request-id", request_id.encode()))
+        if self._cors is not None:
+            client.answer_headers += self._cors.headers(client.headers)
         self.open_requests += 1
         metrics.OPEN_REQUESTS.inc()
         outcome, code = "error", ""
@@ -75,6 +80,11 @@ class Front:
             self._request_log.add(client, request_id=request_id, outcome=outcome, code=code)
 
     async def _answer(self, client: Exchange) -> None:
+        if client.method == "OPTIONS" and self._cors is not None:
+            told = self._cors.preflight(client.headers)
+            if told is not None:
+                await client.answer(200, told, b"")
+                return
         endpoint = self._endpoint(client)
         if self.open_requests > self._max_open_requests:
             raise Overloaded("This gateway is at its limit of open requests. Please try again.", retry_after=1.0)

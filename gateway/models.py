@@ -17,6 +17,8 @@ from gateway.standing import Standing
 __all__ = ["Models"]
 
 PREFIX = "/v1/models/"
+CREATED = 1_735_689_600
+"""2025-01-01. Clients expect a time; nobody tells us when a model was made, and a time that moved would be news."""
 JSON = [(b"content-type", b"application/json")]
 
 
@@ -49,7 +51,7 @@ def _card(model: Model) -> dict[str, Any]:
     return {
         "id": model.name,
         "object": "model",
-        "created": 0,
+        "created": CREATED,
         "owned_by": model.owned_by,
         "context_window": model.context_tokens,
         "max_output_tokens": model.max_output_tokens,

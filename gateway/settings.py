@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from core.api_key import Pepper, PepperRing, pepper_secret
 from core.logs import log_level
@@ -14,6 +15,18 @@ from core.settings import Secret, load, one_of, setting
 __all__ = ["GatewaySettings"]
 
 MEBIBYTE = 1024 * 1024
+
+
+def _origins(text: str) -> frozenset[str]:
+    """`https://app.example.com,http://localhost:3000`, or `*`. Raises ValueError."""
+    found = frozenset(part.strip() for part in text.split(",") if part.strip())
+    for origin in found - {"*"}:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or f"{parts.scheme}://{parts.netloc}" != origin or "@" in origin:
+            raise ValueError("each origin must be a scheme and a host, such as https://app.example.com, and no more")
+        if origin != origin.lower() or not parts.netloc.isascii():
+            raise ValueError("browsers write origins in lower case and ASCII")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +88,9 @@ class GatewaySettings:
     """`cancel` stops the upstream when a client hangs up; `drain` reads on to its usage record."""
     gateway_drain_seconds: float = setting(60.0, least=0.1)
     gateway_max_drains: int = setting(100, least=0)
+
+    gateway_cors_origins: frozenset[str] = setting(frozenset(), parse=_origins)
+    """Of pages in browsers that may talk to this gateway; none by default."""
 
     gateway_shutdown_delay_seconds: float = setting(0.0, least=0)
     """Time between readiness turning red and the listening socket closing, for a load balancer to notice."""

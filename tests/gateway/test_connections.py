@@ -370,9 +370,10 @@ async def test_head_is_answered_like_get_without_a_body(gateway: RunningGateway,
     async with wire(gateway.port) as client:
         await client.send(head.replace(b"GET", b"HEAD") + head)
         without = await client.head()
-        whole, _ = await client.answer()
+        whole, listed = await client.answer()
 
     assert without.status == 200
+    assert {model["created"] for model in listed["data"]} == {1_735_689_600}
     assert without.headers["content-length"] == whole.headers["content-length"]
 
 
