@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from core.models_file import Model
 from gateway.chat_request import ChatRequest
 from gateway.errors import ContextTooLong
-from gateway.token_estimate import estimate_input
+from gateway.token_estimate import estimate_parts
 
 __all__ = ["Demand"]
 
@@ -14,6 +14,9 @@ FEWEST_OUTPUT_TOKENS = 16
 
 ADEQUATE_OUTPUT_TOKENS = 4_096
 """An answer of this length is not cut short for the sake of a window that is probably large enough."""
+
+MIN_DEFAULT_OUTPUT_TOKENS = 1_024
+"""Nor is one of this length, however long the input: it may be of long words."""
 
 ADDED_BY_PROVIDERS = 1_024
 """Input tokens beyond the request's own bytes: a chat template, the system prompt that goes with tools."""
@@ -40,15 +43,16 @@ class Demand:
     @classmethod
     def of(cls, chat: ChatRequest, model: Model) -> "Demand":
         """Raises ContextTooLong for an input that no text of this length makes short enough."""
-        tokens = estimate_input(chat, model.tokenizer)
-        likely = _fitting(tokens * LIKELY_PERCENT[model.tokenizer] // 100, model)
+        text, media = estimate_parts(chat, model.tokenizer)
+        tokens, percent = text + media, LIKELY_PERCENT[model.tokenizer]
+        likely_text = _fitting(text * percent // 100, model)
         prices = model.prices.bound(tokens, chat.service_tier)
-        wanted = chat.max_output_tokens or _default_output(model, tokens, likely)
+        wanted = chat.max_output_tokens or _default_output(model, text, likely_text)
         return cls(
             input_tokens=tokens,
             input_cost=tokens * prices.dearest_input,
-            likely_input_tokens=likely,
-            max_input_tokens=min(len(chat.raw) + tokens + ADDED_BY_PROVIDERS, model.context_tokens),
+            likely_input_tokens=min(tokens * percent // 100, model.context_tokens),
+            max_input_tokens=_max_input(len(chat.raw) + tokens, model),
             output_tokens=min(wanted, model.max_output_tokens),
             output_cost=prices.dearest_output * chat.choices,
             choices=chat.choices,
@@ -63,23 +67,30 @@ class Demand:
         return min(FEWEST_OUTPUT_TOKENS, self.output_tokens)
 
 
-def _fitting(likely_input_tokens: int, model: Model) -> int:
-    """Whether an input fits is for the provider to say, who counts it; but not what has twice the tokens of the window
-    although it were ordinary text. A larger window than the models file knows may have a higher price."""
-    if likely_input_tokens > 2 * model.context_tokens:
-        message = (
-            f"{model.name!r} reads at most {model.context_tokens} tokens; the request has some {likely_input_tokens}."
-        )
+def _fitting(likely_tokens: int, model: Model) -> int:
+    """Whether a text fits is for the provider to say, who counts it. But one that would have twice the tokens of the
+    window if it were ordinary does not fit; and a larger window than the models file knows may have a higher price.
+    """
+    if likely_tokens > 2 * model.context_tokens:
+        message = f"{model.name!r} reads at most {model.context_tokens} tokens; the request has some {likely_tokens}."
         raise ContextTooLong(message, param="messages")
-    return min(likely_input_tokens, model.context_tokens)
+    return likely_tokens
 
 
-def _default_output(model: Model, input_tokens: int, likely_input_tokens: int) -> int:
+def _max_input(request_tokens: int, model: Model) -> int:
+    """What a provider's own tools find is part of the input as well, where they are allowed."""
+    if model.allow_unpriced:
+        return model.context_tokens
+    return min(request_tokens + ADDED_BY_PROVIDERS, model.context_tokens)
+
+
+def _default_output(model: Model, text_tokens: int, likely_text_tokens: int) -> int:
     """A limit that the client did not ask for must not make the request too long for servers that add it to the input.
 
-    What the bound of the input leaves of the window is enough for all but long inputs. There the bound, which is twice
+    What the bound of the text leaves of the window is enough for all but long texts. There the bound, which is twice
     what ordinary text has, must not leave next to nothing of an answer that would fit.
     """
     window = model.context_tokens
-    room = max(window - input_tokens, min(ADEQUATE_OUTPUT_TOKENS, (window - likely_input_tokens) // 2))
+    ordinary = max((window - likely_text_tokens) // 2, min(MIN_DEFAULT_OUTPUT_TOKENS, window // 4))
+    room = max(window - text_tokens, min(ADEQUATE_OUTPUT_TOKENS, ordinary))
     return max(1, min(model.default_output_tokens, room))

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.chat_request import ChatRequest
 
-__all__ = ["FAMILIES", "Family", "estimate_input"]
+__all__ = ["FAMILIES", "Family", "estimate_input", "estimate_parts"]
 
 REQUEST_FRAME = 16
 MESSAGE_FRAME = 8
@@ -48,13 +48,19 @@ FAMILIES: dict[str, Family] = {
 
 def estimate_input(chat: ChatRequest, family: str) -> int:
     """Tokens. `family` is a name in FAMILIES."""
+    text, media = estimate_parts(chat, family)
+    return text + media
+
+
+def estimate_parts(chat: ChatRequest, family: str) -> tuple[int, int]:
+    """The tokens of the text with all that frames it, and those of pictures, documents and sounds."""
     counts = FAMILIES[family]
     text, media = len(chat.raw), 0
     for part in chat.media:
         encoded, tokens = _media(part, counts)
         text -= encoded
         media += tokens
-    return -(-text * 10 // counts.bytes_per_ten_tokens) + media + _frames(chat.document, counts)
+    return -(-text * 10 // counts.bytes_per_ten_tokens) + _frames(chat.document, counts), media
 
 
 def _frames(document: dict[str, Any], counts: Family) -> int:

@@ -8,6 +8,7 @@ import pytest
 from core.models_file import Model, ModelsFile
 from gateway.chat_request import ChatRequest
 from gateway.demand import FEWEST_OUTPUT_TOKENS, LIKELY_PERCENT, Demand
+from gateway.errors import ContextTooLong
 from gateway.token_estimate import estimate_input
 
 MODELS = """
@@ -98,8 +99,8 @@ def sized(window: int, default: int = 16_384) -> Model:
         (32_000, 27_000, 5_000),
         (32_000, 29_000, 4_096),  # The bound leaves 3,000; ordinary text half the window.
         (32_000, 45_000, 4_096),
-        (32_000, 60_000, 400),
-        (6_000, 10_000, 400),
+        (32_000, 60_000, 1_024),
+        (4_000, 6_000, 1_000),
     ],
 )
 def test_c10_a_limit_that_nobody_asked_for_fits_the_window_beside_the_input(
@@ -145,3 +146,36 @@ def test_e5_e7_the_highest_price_that_may_be_charged_is_reserved(
     demand = Demand.of(chat(service_tier=tier, padding=" " * padding), model)
 
     assert (demand.input_cost // demand.input_tokens, demand.output_cost) == (input_price, output_price)
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+DOCUMENT = {"type": "file", "file": {"file_data": "https://example.org/a.pdf"}}
+
+
+@pytest.mark.parametrize("content", [[PICTURE] * 50, [DOCUMENT]])
+def test_c10_e7_the_bound_of_pictures_and_documents_takes_no_room_from_the_answer(
+    content: list[dict[str, Any]],
+) -> None:
+    request_ = chat(messages=[{"role": "user", "content": content}])
+
+    assert Demand.of(request_, sized(32_000)).output_tokens == 16_384
+
+
+@pytest.mark.parametrize(("tokens", "fits"), [(60_000, True), (140_000, False)])
+def test_e7_a_text_is_refused_only_where_it_can_not_fit(tokens: int, fits: bool) -> None:
+    request_ = chat(padding=" " * (tokens * 19 // 10))
+
+    if fits:
+        assert Demand.of(request_, sized(32_000)).input_tokens > tokens
+        return
+    with pytest.raises(ContextTooLong, match="reads at most 32000 tokens"):
+        Demand.of(request_, sized(32_000))
+
+
+def test_e2_what_a_provider_may_report_is_bounded_by_the_bytes_unless_its_own_tools_are_allowed() -> None:
+    searching = ModelsFile.parse(MODELS.replace("targets =", 'allow_unpriced = ["web_search"]\ntargets ='), {}).models[
+        "m"
+    ]
+
+    assert Demand.of(chat(), searching).max_input_tokens == 10_000
+    assert 1_000 < Demand.of(chat(), sized(10_000)).max_input_tokens < 1_300
