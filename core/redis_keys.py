@@ -22,8 +22,8 @@ number would look for accounts where they are not.
 | reserved | nano-dollars | admit, settle, release, sweep | sum of the live reservations |
 | minute, minute_requests, minute_tokens | | admit, settle, release | the running minute of the server's clock |
 | pending:<period> | nano-dollars | settle, sweep, confirm | charged by events that still are in the usage stream |
-| ledger:<period> | nano-dollars | confirm, publish | charged by events in Postgres; SET, never incremented |
-| ledger_version:<period> | events | confirm, publish | orders the two writers above: a smaller one is ignored |
+| ledger:<period> | nano-dollars | confirm, publish | charged in Postgres, what is parked included; SET only |
+| ledger_version:<period> | changes | confirm, publish | orders the two writers above: a smaller one is ignored |
 
 What a scope has spent in a period is ledger + pending; what it may still spend is cap - ledger - pending - reserved.
 """
