@@ -153,7 +153,7 @@ ERRORS: list[tuple[str, Trigger, int, str, str | None, type[openai.APIStatusErro
     ),
     (
         "more tokens than a minute has",
-        lambda s: ask(s.client(tokens_per_minute=100), max_tokens=101),
+        lambda s: ask(s.client(tokens_per_minute=30), max_tokens=101),
         *(429, "rate_limit_error", "rate_limit_exceeded", LIMITED, NO),
     ),
     (
