@@ -9,6 +9,7 @@ is left. The reservation holds the event to record should this process die, so n
 without one.
 """
 
+import asyncio
 import time
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -30,7 +31,7 @@ from gateway.errors import Unavailable
 from gateway.event_draft import EventDraft
 from gateway.exposure import Exposure
 from gateway.limit_headers import Limits
-from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
+from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError, RedisUnanswered
 from gateway.refusal import refusal
 from gateway.reservation import Reservation
 from gateway.settlement import Settlement
@@ -87,8 +88,13 @@ class Admission:
             if reply[0] == b"cold":  # A new, emptied or restarted Redis.
                 await self._cold_scopes.publish(principal, self._pipeline.epoch)
                 reply = await self._ask(draft, keys, demand)
-        except (RedisAway, RedisReplyError):
-            return self._admit_on_trust(draft, keys, demand, Unavailable(UNCHECKED, retry_after=2.0))
+        except asyncio.CancelledError:
+            self._settlement.give_back(draft.void(Unavailable.status))
+            raise
+        except (RedisAway, RedisReplyError) as error:
+            reserved = isinstance(error, RedisUnanswered)
+            otherwise = Unavailable(UNCHECKED, retry_after=2.0)
+            return self._admit_on_trust(draft, keys, demand, otherwise, may_be_reserved=reserved)
         except Unavailable as error:  # Nobody can say what the account may; a key that was admitted lately goes on.
             return self._admit_on_trust(draft, keys, demand, error)
         if reply[0] != b"admitted":
@@ -120,12 +126,20 @@ class Admission:
         )
 
     def _admit_on_trust(
-        self, draft: EventDraft, keys: ReservationKeys, demand: Demand, otherwise: Unavailable
+        self,
+        draft: EventDraft,
+        keys: ReservationKeys,
+        demand: Demand,
+        otherwise: Unavailable,
+        *,
+        may_be_reserved: bool = False,
     ) -> Reservation:
         period = None
         if self._spool.healthy:
             period = self._exposure.admit(draft.principal, demand.cost, time.monotonic())
         if period is None:
+            if may_be_reserved:  # Executed, and too late for us: its estimate must not be charged.
+                self._settlement.give_back(draft.void(otherwise.status))
             raise otherwise
         metrics.OFFLINE_ADMISSIONS.inc()
         draft.period = period

@@ -200,6 +200,34 @@ async def test_what_failed_on_trust_costs_nothing_though_its_gateway_dies(
     installation.assert_nothing_held()
 
 
+@pytest.mark.parametrize("end", ["refused", "stopped"])
+async def test_a_request_that_redis_admits_too_late_holds_nothing_and_costs_nothing(
+    installation: Installation, valkey_server: ValkeyServer, end: str
+) -> None:
+    """The reservation holds an estimate from its first moment: nobody would end it but the sweeper, who charges."""
+    customer = installation.customer()
+    patience = {"refused": "0.3", "stopped": "20"}[end]
+    gateway = installation.start_gateway(
+        {"GATEWAY_REDIS_SECONDS": patience, "GATEWAY_OFFLINE_EXPOSURE_USD": "0", "GATEWAY_SHUTDOWN_SECONDS": "0.5"}
+    )
+    await ask(gateway, customer)
+    valkey_server.pause()
+    asking = [asyncio.create_task(ask(gateway, customer)) for _ in range(5)]
+    if end == "stopped":
+        await until(lambda: gateway.metric("poindexter_open_requests") == 5, "open requests")
+        await asyncio.to_thread(gateway.stop)
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    valkey_server.resume()
+    second = installation.start_gateway()
+
+    await until(lambda: not installation.held(), "a Redis that holds nothing")
+    await until(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
+    events = distinct_events(installation, customer).values()
+    assert [answer[0].status for answer in answers if not isinstance(answer, BaseException)].count(200) == 0
+    assert sum(event.cost > 0 for event in events) == 1
+    assert second.stop() == 0
+
+
 async def test_what_redis_refuses_for_good_is_put_aside_and_the_rest_goes_on(
     installation: Installation, upstream: SimulatedUpstream
 ) -> None:
