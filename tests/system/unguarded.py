@@ -25,6 +25,7 @@ def without_spool() -> None:
         return future
 
     Spool._put = drop  # type: ignore[method-assign]
+    Spool.put_all = lambda self, records: None  # type: ignore[method-assign]
 
 
 def without_estimate() -> None:
