@@ -44,11 +44,11 @@ class Leases:
                     await self._lost.wait()
             if self._lost.is_set():
                 self._lost.clear()
-                await _in_slices(Reservation.put_down, list(self._open))
+                await _in_slices(lambda one: one.put_down(), list(self._open))
             if loop.time() >= renew_at:
                 renew_at = loop.time() + self._interval
                 since = loop.time() - self._interval
-                await _in_slices(Reservation.renew, [one for one, begun in self._open.items() if begun <= since])
+                await _in_slices(lambda one: one.renew(), [one for one, begun in self._open.items() if begun <= since])
 
 
 async def _in_slices(act: Callable[[Reservation], None], reservations: list[Reservation]) -> None:

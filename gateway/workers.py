@@ -66,7 +66,7 @@ class Workers:
             for worker in self._workers:
                 self._look_after(worker)
             time.sleep(0.05)
-        return int(self._failed)
+        return os.EX_CONFIG if self._failed else os.EX_OK
 
     def _look_after(self, worker: "_Worker") -> None:
         if worker.process is None:

@@ -3,7 +3,10 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -186,3 +189,25 @@ def test_wrong_settings_are_reported_all_at_once(installation: Installation) -> 
 
 def test_the_public_port_has_no_admin_routes(gateway: RunningGateway) -> None:
     assert httpx.get(f"{gateway.url}/metrics", trust_env=False).status_code == 404
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_spool_directory_that_cannot_be_written_ends_the_start_with_one_line(
+    shared: Installation, tmp_path: Path, workers: int
+) -> None:
+    """S17: a file stands where the directory should be. No supervisor tries that again."""
+    (tmp_path / "spool").write_text("")
+
+    settings = {
+        **os.environ,  # noqa: TID251  The child inherits ours.
+        **shared.settings,
+        "GATEWAY_SPOOL_DIRECTORY": str(tmp_path / "spool"),
+        "GATEWAY_WORKERS": str(workers),
+        "GATEWAY_PORT": "0",
+        "GATEWAY_ADMIN_PORT": "0",
+    }
+    ended = subprocess.run([sys.executable, "-m", "gateway"], env=settings, capture_output=True, text=True, timeout=60)
+
+    said = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
+    assert ended.returncode == os.EX_CONFIG
+    assert set(said) == {f"The gateway can't write to GATEWAY_SPOOL_DIRECTORY: File exists: {tmp_path / 'spool'}"}

@@ -17,6 +17,7 @@ from core.redis_keys import ShardKeys
 from core.settings import Secret
 from core.usage_event import Outcome
 from deploy.local.valkey import ValkeyServer
+from gateway import spool as spool_module
 from gateway import spool_backlog
 from gateway.recent_endings import RecentEndings
 from gateway.redis_pipeline import RedisPipeline
@@ -463,6 +464,21 @@ async def test_a_disk_that_has_recovered_is_noticed_without_anything_to_write(tm
             await until(lambda: spool.healthy)
 
     assert await endings(redis_url) == ["one"]
+
+
+async def test_a_disk_that_fails_is_noticed_before_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S17: it is tried now and then, and at the start a full one is no reason not to serve."""
+    monkeypatch.setattr(spool_module, "TRY_SECONDS", 0.0)
+    async with pipeline("redis://127.0.0.1:1") as away:
+        spool = spool_in(tmp_path / "spool", away)
+        await spool.open()
+        async with running(spool):
+            (tmp_path / "spool").rmdir()
+            (tmp_path / "spool").write_text("a file where the directory should be")
+
+            await until(lambda: not spool.healthy)
 
 
 @pytest.mark.parametrize("trouble", ["a file", "no rights to make it", "below a file"])

@@ -46,7 +46,8 @@ METERING_SETTINGS = {
 }
 
 UNSERVED = """
-    SELECT event_id::text, estimated FROM usage_events WHERE NOT event_id::text = ANY($1::text[]) AND estimated = ''
+    SELECT event_id::text, estimated FROM usage_events
+    WHERE NOT event_id::text = ANY($1::text[]) AND estimated = '' AND (outcome <> 'released' OR charged_nano_usd > 0)
 """
 OVERSPENT = """
     SELECT account_id, charged_nano_usd + parked_nano_usd AS charged, cap_nano_usd
@@ -180,7 +181,8 @@ async def _differences(pool: Any, redis: Any, served: list[dict[str, Any]]) -> l
     found += [str(difference) for difference in await reconciliation.aggregate_differences(since)]
     counters = Counters(pool, redis, shard_count=SHARDS, now=lambda: datetime.now(UTC))
     found += [f"I7 {difference}" for difference in await counters.check()]
-    # An estimate may stand for a request that died with its gateway on the way out; an exact count never.
+    # An estimate may stand for a request that died with its gateway on the way out, and a void event, which costs
+    # nothing, for one that was given back; an exact count never.
     known = [str(call["client_request_id"]) for call in served]
     found += [f"I1 event {row['event_id']}: no upstream has served it" for row in await pool.fetch(UNSERVED, known)]
     for row in await pool.fetch(OVERSPENT):
