@@ -28,6 +28,8 @@ IMAGE_BYTES = {
     "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
 }
 """How each begins. Clients name a type by a file's ending, or always the same one; Anthropic looks."""
+PDF, PDF_BYTES = "application/pdf", "JVBERi"
+"""`%PDF` as base64 begins it."""
 LONGEST_BEGINNING = 16
 """Characters of base64: 12 bytes."""
 
@@ -113,8 +115,8 @@ def _file_source(url: str, place: str) -> Block:
     if HTTPS.match(url):
         return {"type": "url", "url": url}
     media_type, data = _data_url(url, place)
-    if media_type == "application/pdf":
-        return {"type": "base64", "media_type": media_type, "data": data}
+    if media_type == PDF or data.startswith(PDF_BYTES):
+        return {"type": "base64", "media_type": PDF, "data": data}
     if media_type == "text/plain":
         return {"type": "text", "media_type": media_type, "data": _decoded(data, place)}
     raise unsupported(f"A file of type `{media_type}`", place, "Send PDF or plain text.")

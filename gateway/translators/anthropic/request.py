@@ -48,7 +48,7 @@ def request_document(chat: ChatRequest, *, upstream_model: str, max_output_token
     limit = max_output_tokens if clamp else chat.max_output_tokens or max_output_tokens
     system, messages = conversation(document["messages"], may_begin_answer=not NO_BEGINNING.search(upstream_model))
     tools = tool_definitions(document.get("tools"))
-    answer = answer_format(document.get("response_format"), has_tools=bool(tools))
+    answer = answer_format(document.get("response_format"), model=upstream_model, has_tools=bool(tools))
     if answer.instruction is not None:
         system.append({"type": "text", "text": answer.instruction})
     thought = thinking(document, model=upstream_model, max_tokens=limit, clamped=clamp)
@@ -61,7 +61,7 @@ def request_document(chat: ChatRequest, *, upstream_model: str, max_output_token
         "thinking": thought.config,
         "output_config": _output_config(document, answer, thought),
         "stop_sequences": _stop_sequences(document.get("stop")),
-        **sampling(document, model=upstream_model),
+        **sampling(document, model=upstream_model, thinks=thought.is_on),
         "metadata": _metadata(document),
         "service_tier": _service_tier(document.get("service_tier")),
         "stream": chat.stream or None,

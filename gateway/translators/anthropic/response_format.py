@@ -6,6 +6,7 @@ that the grammar can't say but that the client does not want `strict` is a hint 
 sentence at the end of the system prompt.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from gateway.translators.anthropic.shape import as_object, unsupported
 
 __all__ = ["AnswerFormat", "answer_format"]
 
+NO_GRAMMAR = re.compile(r"claude-(?:3|[a-z]+-4(?![-.][5-9]\b))")
+"""Models before 4.5."""
 ONE_OBJECT = "Answer with exactly one JSON object and nothing else: no words before or after it, no code fence."
 AFTER_TOOLS = " This is about your answer in text: call tools as usual."
 BY_SCHEMA = " The object must follow this JSON Schema: "
@@ -34,7 +37,7 @@ class AnswerFormat:
 PLAIN_TEXT = AnswerFormat()
 
 
-def answer_format(value: object, *, has_tools: bool) -> AnswerFormat:
+def answer_format(value: object, *, model: str, has_tools: bool) -> AnswerFormat:
     if value is None:
         return PLAIN_TEXT
     wanted = as_object(value, "response_format")
@@ -48,11 +51,17 @@ def answer_format(value: object, *, has_tools: bool) -> AnswerFormat:
     described = as_object(wanted.get("json_schema"), "response_format.json_schema")
     schema = as_object(described.get("schema"), "response_format.json_schema.schema")
     try:
-        return AnswerFormat(format={"type": "json_schema", "schema": strict_schema(schema)})
+        return AnswerFormat(format=_grammar(schema, model))
     except Inexpressible as error:
         if described.get("strict") is True:
             raise unsupported(str(error), "response_format.json_schema.schema") from None
         return AnswerFormat(instruction=_instruction(has_tools) + BY_SCHEMA + orjson.dumps(schema).decode())
+
+
+def _grammar(schema: dict[str, Any], model: str) -> dict[str, Any]:
+    if NO_GRAMMAR.search(model):
+        raise Inexpressible("A schema for the answer of this model")
+    return {"type": "json_schema", "schema": strict_schema(schema)}
 
 
 def _instruction(has_tools: bool) -> str:

@@ -9,12 +9,15 @@ from gateway.translators.anthropic.shape import unsupported
 __all__ = ["sampling"]
 
 PARAMETERS = frozenset(("temperature", "top_p", "top_k"))
+LOWEST_TOP_P_OF_THOUGHT = 0.95
 TAKES_NONE = re.compile(r"claude-(?:opus-4[-.][789]|[a-z]+-[5-9]|mythos)")
 
 
-def sampling(document: dict[str, Any], *, model: str) -> dict[str, Any]:
+def sampling(document: dict[str, Any], *, model: str, thinks: bool) -> dict[str, Any]:
     """
     Defaults stay unsaid. What the model refuses is refused here, before the first attempt: another target may take it.
+
+    `thinks`: thinking is asked for, beside which no model is drawn from in another way.
     """
     if PARAMETERS.isdisjoint(document):
         return {}
@@ -24,8 +27,13 @@ def sampling(document: dict[str, Any], *, model: str) -> dict[str, Any]:
         "top_k": document.get("top_k"),
     }
     given = [name for name, value in wanted.items() if value is not None]
-    if given and TAKES_NONE.search(model):
+    if not given:
+        return {}
+    if TAKES_NONE.search(model):
         raise unsupported(f"`{given[0]}`", given[0], "This model takes no sampling parameters: leave it out.")
+    top_p = wanted["top_p"]
+    if thinks and (given != ["top_p"] or top_p is None or top_p < LOWEST_TOP_P_OF_THOUGHT):
+        raise unsupported(f"`{given[0]}` beside thinking", given[0], "Leave one of them out.")
     if "temperature" in given and "top_p" in given:
         raise unsupported("`top_p` beside `temperature`", "top_p", "Send one of them.")
     return wanted

@@ -30,6 +30,10 @@ class Thinking:
     config: dict[str, Any] | None = None
     effort: str | None = None
 
+    @property
+    def is_on(self) -> bool:
+        return self.config is not None and self.config.get("type") != "disabled"
+
 
 UNSAID = Thinking()
 

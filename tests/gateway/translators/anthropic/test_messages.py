@@ -243,6 +243,10 @@ def test_e22_the_scheme_of_an_address_may_be_written_in_capitals(url: str) -> No
             },
         ),
         (
+            {"type": "file", "file": {"file_data": "data:application/octet-stream;base64,JVBERi0="}},
+            {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}},
+        ),
+        (
             {"type": "file", "file": {"file_data": "data:text/plain;charset=utf-8;base64,SMOkbGxv"}},
             {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Hällo"}},
         ),

@@ -172,6 +172,14 @@ def test_other_models_take_a_temperature(model: str) -> None:
     assert sent(model=model, temperature=0.2)["temperature"] == 0.2
 
 
+@pytest.mark.parametrize("fields", [{"temperature": 0.2}, {"top_p": 0.9}, {"top_k": 5}])
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-sonnet-4-6"])
+def test_c2_sampling_beside_thinking_is_refused_before_the_first_attempt(model: str, fields: dict[str, Any]) -> None:
+    assert refused(model=model, reasoning_effort="high", **fields).param in fields
+    assert sent(model=model, reasoning_effort="none", **fields).keys() >= fields.keys()
+    assert sent(model=model, reasoning_effort="high", temperature=1, top_p=0.96)["top_p"] == 0.96
+
+
 def test_reasoning_and_an_answer_schema_share_the_output_config() -> None:
     wanted = {"type": "json_schema", "json_schema": {"schema": SCHEMA}}
 
@@ -221,6 +229,26 @@ def test_c4_a_schema_that_has_no_grammar_is_a_hint_unless_it_is_strict() -> None
 
     assert instruction["text"] == ONE_OBJECT + BY_SCHEMA + orjson.dumps(anything).decode()
     assert refused(response_format=strict).param == "response_format.json_schema.schema"
+
+
+@pytest.mark.parametrize(
+    ("model", "has_grammar"),
+    [
+        ("claude-3-7-sonnet-latest", False),
+        ("claude-sonnet-4-20250514", False),
+        ("claude-opus-4-1", False),
+        ("claude-sonnet-4-5-20250929", True),
+        ("claude-opus-4.6", True),
+        ("claude-haiku-5", True),
+        ("something-compatible", True),
+    ],
+)
+def test_c4_a_model_without_a_grammar_gets_the_schema_in_words(model: str, has_grammar: bool) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+
+    body = sent(model=model, response_format=wanted)
+
+    assert ("output_config" in body, "system" in body) == (has_grammar, not has_grammar)
 
 
 def test_tools_that_the_history_has_called_are_named_when_the_request_has_none() -> None:
