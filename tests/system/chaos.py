@@ -16,15 +16,20 @@ from pathlib import Path
 
 from core.money import NANO_PER_USD
 from tests.services import enterable_directory
+from tests.system.disturbances import disturb, every_disturbance
 from tests.system.load import Load, Seen
 from tests.system.world import SERVICES, World, Wrap
 
+UNDER_LOAD_ANSWERS, UNDER_LOAD_SECONDS = 20, 30.0
 LARGE_CAP = 1_000 * NANO_PER_USD
 SMALL_CAP = NANO_PER_USD // 50
 """Two cents: reached within the run, so that refusals and clamped answers are part of it."""
 
+DISTURBED = 0.15
+"""Share of the troubles that are no kill: some take several times as long."""
 VICTIMS = ("valkey", "postgres", *SERVICES)
 
+LOST = "SELECT event_id::text AS id FROM usage_events WHERE estimated = 'gateway_lost'"
 SEEN_TOKENS = """
     SELECT event_id::text AS id,
            input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens AS prompt,
@@ -57,10 +62,25 @@ class Kill:
     pause: float
 
 
-def random_kills(dice: random.Random) -> Iterator[Kill]:
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """After `wait` seconds of load, one of `disturbances`."""
+
+    wait: float
+    name: str
+
+
+Trouble = Kill | Disturbance
+
+
+def random_kills(dice: random.Random) -> Iterator[Trouble]:
     """Without end."""
     while True:
-        yield Kill(dice.uniform(0.3, 1.5), dice.choice(VICTIMS), dice.choice((0.0, 0.1, 0.6)))
+        wait = dice.uniform(0.3, 1.5)
+        if dice.random() < DISTURBED:
+            yield Disturbance(wait, dice.choice(every_disturbance()))
+        else:
+            yield Kill(wait, dice.choice(VICTIMS), dice.choice((0.0, 0.1, 0.6)))
 
 
 def run(
@@ -68,7 +88,7 @@ def run(
     *,
     seed: int,
     seconds: float,
-    kills: Iterable[Kill],
+    kills: Iterable[Trouble],
     wrap: Wrap | None = None,
     rest_seconds: float = 60.0,
 ) -> Report:
@@ -82,23 +102,34 @@ def run(
         problems = [f"not at rest: {left}" for left in world.come_to_rest(rest_seconds)]
         problems += world.differences()
         problems += _unlike_what_clients_saw(world, load.seen)
+        if not world.gateway_died:
+            problems += [f"answer {lost}: its gateway lived, the ledger keeps the estimate" for lost in _lost(world)]
         return Report(seed, world.kills, load.seen, problems)
     finally:
         world.close()
 
 
-async def _storm(world: World, load: Load, kills: Iterable[Kill], seconds: float) -> None:
+async def _storm(world: World, load: Load, kills: Iterable[Trouble], seconds: float) -> None:
     stop = asyncio.Event()
-    end = time.monotonic() + seconds
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(load.run(stop))
+        async with asyncio.timeout(UNDER_LOAD_SECONDS):
+            await load.answered(UNDER_LOAD_ANSWERS)  # Trouble before that would meet no request.
+        end = time.monotonic() + seconds
         for kill in kills:
             if time.monotonic() + kill.wait > end:
                 break
             await asyncio.sleep(kill.wait)
-            await asyncio.to_thread(world.kill, kill.victim, kill.pause)
+            if isinstance(kill, Disturbance):
+                await asyncio.to_thread(disturb, world, kill.name)
+            else:
+                await asyncio.to_thread(world.kill, kill.victim, kill.pause)
         await asyncio.sleep(max(0.0, min(1.0, end - time.monotonic())))  # Some load on what has come back last.
         stop.set()
+
+
+def _lost(world: World) -> list[str]:
+    return [row["id"] for row in world.ask(lambda office: office.pool.fetch(LOST))]
 
 
 def _unlike_what_clients_saw(world: World, seen: Seen) -> list[str]:
@@ -110,6 +141,8 @@ def _unlike_what_clients_saw(world: World, seen: Seen) -> list[str]:
         row = ledger.get(request_id)
         if row is None:
             problems.append(f"answer {request_id}: a client has it, the ledger does not")
+        elif row["estimated"] == "gateway_lost":
+            problems.append(f"answer {request_id}: a client has it whole, the ledger keeps the sweeper's estimate")
         elif not row["estimated"] and (row["prompt"], row["completion"]) != (prompt, completion):
             problems.append(
                 f"answer {request_id}: the client was told {prompt}/{completion}, the ledger says otherwise"

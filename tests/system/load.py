@@ -42,6 +42,15 @@ class Load:
         self._customers = customers
         self._seed = seed
         self._number = 0
+        self._wanted = 0
+        self._reached = asyncio.Event()
+
+    async def answered(self, count: int) -> None:
+        """Returns when so many clients' requests have been answered whole."""
+        self._wanted = count
+        self._reached.clear()
+        if len(self.seen.complete) < count:
+            await self._reached.wait()
 
     async def run(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as clients:
@@ -86,10 +95,12 @@ class Load:
         else:
             counts = (usage["prompt_tokens"], usage["completion_tokens"])
             self.seen.complete[answer.headers["x-request-id"]] = counts
+            if len(self.seen.complete) >= self._wanted:
+                self._reached.set()
 
     def _prompt(self, dice: random.Random) -> str:
         trouble = dice.choice(TROUBLES)
-        pause = dice.choice((0, 0, 5, 20))
+        pause = dice.choice((0, 0, 5, 20, 80))
         words = dice.randint(1, 60)
         return f"{'hello ' * dice.randint(1, 40)}[[sim words={words} pause_ms={pause} id=c{self._number} {trouble}]]"
 

@@ -11,8 +11,10 @@ from typing import Any
 
 from core import script_calls
 from core.lua_scripts import Call
+from gateway.recent_endings import RecentEndings
 from gateway.spool import Spool
 from gateway.spool_record import Record
+from metering import ledger
 from metering.sweeper import Sweeper
 
 
@@ -47,10 +49,26 @@ def without_sweeper() -> None:
     Sweeper.round = nothing  # type: ignore[method-assign]
 
 
+def without_recent_endings() -> None:
+    """What Redis has acknowledged is taken for kept."""
+
+    def nothing(self: RecentEndings) -> list[Record]:
+        return []
+
+    RecentEndings.take = nothing  # type: ignore[method-assign]
+
+
+def without_replacement() -> None:
+    """The first event of an id stays in the ledger, be it the sweeper's estimate."""
+    ledger.REPLACE = "SELECT 0::bigint"
+
+
 GUARDS: dict[str, Callable[[], None]] = {
     "spool": without_spool,
     "estimate": without_estimate,
     "sweeper": without_sweeper,
+    "recent endings": without_recent_endings,
+    "replacement": without_replacement,
 }
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ metering processes. What was killed comes back with its data, as an orchestrator
 """
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,22 +20,28 @@ from core.migrations import migrate
 from core.redis_keys import shards
 from core.settings import Secret
 from deploy.local.postgres import PostgresServer
+from deploy.local.programs import find_valkey
 from deploy.local.valkey import ValkeyServer
 from deploy.office import Office
 from metering.counters import Counters
+from metering.dead_letters import DeadLetters, Selection
 from metering.reconciliation import Reconciliation
 from tests.installation import SHARDS, Installation
 from tests.isolation import run_on_fresh_loop
 from tests.models_text import models_text
 from tests.running_gateway import RunningGateway
 from tests.simulated_upstream import SimulatedUpstream
+from tests.system.machine_faults import MachineFaults
+from tests.system.partition import Partition
 
 Answer = TypeVar("Answer")
 
+GATEWAYS = 2
 SERVICES = ("gateway 0", "gateway 1", "metering 0", "metering 1")
 DEATH_SECONDS = 20.0
+LEASE_SECONDS = 3.0
 GATEWAY_SETTINGS = {
-    "GATEWAY_LEASE_SECONDS": "3",
+    "GATEWAY_LEASE_SECONDS": str(LEASE_SECONDS),
     "GATEWAY_REDIS_SECONDS": "0.5",
     "GATEWAY_OFFLINE_EXPOSURE_USD": "0.05",
 }
@@ -68,9 +75,13 @@ class World:
         self.record = directory / "served.jsonl"
         self._wrap = wrap or {}
         self.postgres = PostgresServer(directory / "postgres")
-        self.valkey = ValkeyServer(directory / "valkey")
+        self.machine = MachineFaults(directory)
+        """Valkey's."""
+        self.valkey = ValkeyServer(directory / "valkey", program=self.machine.under(find_valkey()))
         self.postgres.start()
         self.valkey.start()
+        self.networks = {number: Partition(self.valkey.port) for number in range(GATEWAYS)}
+        """Between each gateway and Valkey."""
         self.upstream = SimulatedUpstream.start(record=self.record)
         run_on_fresh_loop(migrate, {"url": Secret(self.postgres.url)})
         self.installation = Installation(
@@ -85,6 +96,7 @@ class World:
         for name in SERVICES:
             self._start(name)
         self.kills = 0
+        self.gateway_died = False
 
     def kill(self, victim: str, pause: float) -> None:
         """kill -9 `valkey`, `postgres`, `gateway N` or `metering N`, and start it again after `pause` seconds.
@@ -98,6 +110,7 @@ class World:
             time.sleep(pause)
             self.servers[name].start()
             return
+        self.gateway_died = self.gateway_died or name.startswith("gateway")
         self._end(name)
         if place:
             self._start(name, failpoint=place)
@@ -106,10 +119,21 @@ class World:
         time.sleep(pause)
         self._start(name)
 
+    @contextlib.contextmanager
+    def without_metering(self) -> Iterator[None]:
+        """Killed, and started again at the end: what happens inside has only the stream to last in."""
+        names = [name for name in SERVICES if name.startswith("metering")]
+        for name in names:
+            self._end(name)
+        yield
+        for name in names:
+            self._start(name)
+
     def come_to_rest(self, seconds: float) -> list[str]:
-        """Wait until nothing is reserved, spooled or in a stream; says what is left after so many seconds."""
+        """Wait until nothing is reserved, spooled, in a stream or parked; says what is left after so many seconds."""
         deadline = time.monotonic() + seconds
         while (left := self._unfinished()) and time.monotonic() < deadline:
+            self.ask(_replay_dead_letters)
             time.sleep(0.1)
         return left
 
@@ -131,6 +155,8 @@ class World:
         self.installation.close()
         for name in SERVICES:
             self._end(name)
+        for network in self.networks.values():
+            network.close()
         self.upstream.stop()
         self.valkey.stop()
         self.postgres.stop()
@@ -160,7 +186,8 @@ class World:
         settings = {**self.installation.settings, "POINDEXTER_FAILPOINT": failpoint}
         log = self.directory / f"{service}-{number}.log"
         if service == "gateway":
-            settings |= GATEWAY_SETTINGS
+            port = self.networks[int(number)].port
+            settings |= GATEWAY_SETTINGS | {"REDIS_URL": self.valkey.url.replace(f":{self.valkey.port}", f":{port}")}
             gateway = RunningGateway.start(settings, log, redis=False, command=self._command("gateway"))
             self.gateways[int(number)] = gateway
             self.processes[name] = gateway.process
@@ -172,6 +199,11 @@ class World:
 
     def _command(self, module: str) -> list[str]:
         return [sys.executable, "-m", *self._wrap.get(module, [module])]
+
+
+async def _replay_dead_letters(office: Office) -> None:
+    """What an operator does when the ledger is open again."""
+    await DeadLetters(office.pool, office.redis).replay(Selection())
 
 
 async def _differences(pool: Any, redis: Any, served: list[dict[str, Any]]) -> list[str]:
@@ -187,5 +219,5 @@ async def _differences(pool: Any, redis: Any, served: list[dict[str, Any]]) -> l
     found += [f"I1 event {row['event_id']}: no upstream has served it" for row in await pool.fetch(UNSERVED, known)]
     for row in await pool.fetch(OVERSPENT):
         found.append(f"I6 account {row['account_id']} was charged {row['charged']} of {row['cap_nano_usd']}")
-    waiting = await pool.fetchval("SELECT count(*) FROM usage_dead_letters")
-    return found + ([f"{waiting} dead letters"] if waiting else [])
+    waiting = await DeadLetters(pool, redis).waiting()
+    return found + ([f"{waiting.letters} dead letters"] if waiting.letters else [])
