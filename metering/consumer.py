@@ -14,9 +14,10 @@ from core.failpoints import Failpoints
 from core.usage_event import MalformedEvent
 from metering.aggregates import PeriodTotal
 from metering.entries import DeadLetter, Entry, TimeBounds, UsageRow, amount_of, usage_row
-from metering.errors import RefusedRows
+from metering.errors import MonthDetached, RefusedRows
 from metering.ledger import Ledger, Recorded
 from metering.metrics import BATCH_SECONDS, ESTIMATED, EVENTS, LAST_COMMIT, REPLACED, WAIVED, bounded_reason
+from metering.partitions import month_of
 from metering.stream import Settled, UsageStreams
 
 __all__ = ["Consumer"]
@@ -114,6 +115,11 @@ class Consumer:
         """Halve a batch that Postgres refuses until the row at fault stands alone, and park that one."""
         try:
             recorded = await self._ledger.record([row for _, row in acceptable], dead)
+        except MonthDetached as refusal:
+            # Each row of that month would be refused: thousands, found one by one, would stop the ledger for minutes.
+            others = [(entry, row) for entry, row in acceptable if month_of(row.day) != refusal.month]
+            of_month = [entry for entry, row in acceptable if month_of(row.day) == refusal.month]
+            return await self._record_rows(others, [*dead, *(DeadLetter(entry, str(refusal)) for entry in of_month)])
         except RefusedRows as refusal:
             if not acceptable:
                 raise

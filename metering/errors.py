@@ -4,12 +4,15 @@ What metering tells its callers apart.
 * MeteringError
   x RefusedRows     Postgres refuses the data itself, now and for ever: bisect the batch and park the row at fault
     x PartitionMissing   … because the month has no partition: make it and try again
-  x StreamTooLong   the stream is too long to be counted in one script: let the consumers catch up first
+    x MonthDetached      … because somebody has detached the month's partition: park all of the month's rows
+  x StreamTooLong   the stream is too long to be counted: let the consumers catch up first
 
 Everything else (a server that is away, a deadlock, a time-out) passes through unchanged: the round is tried again.
 """
 
-__all__ = ["MeteringError", "PartitionMissing", "RefusedRows", "StreamTooLong"]
+from datetime import date
+
+__all__ = ["MeteringError", "MonthDetached", "PartitionMissing", "RefusedRows", "StreamTooLong"]
 
 
 class MeteringError(Exception):
@@ -22,6 +25,12 @@ class RefusedRows(MeteringError):
 
 class PartitionMissing(RefusedRows):
     pass
+
+
+class MonthDetached(RefusedRows):
+    def __init__(self, month: date, table: str) -> None:
+        super().__init__(f"the table {table} is there, but it is no partition: attach it, then replay")
+        self.month = month
 
 
 class StreamTooLong(MeteringError):

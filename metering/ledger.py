@@ -69,7 +69,6 @@ AT_FAULT = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
-    asyncpg.DuplicateTableError,  # The month's table is there but no partition: somebody detached it.
     OverflowError,  # asyncpg itself, for a number beyond its column.
 )
 """What trying again does not change: a person has to look, and the rest must go on."""

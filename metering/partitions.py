@@ -10,6 +10,8 @@ from datetime import date
 
 import asyncpg
 
+from metering.errors import MonthDetached
+
 __all__ = ["Partitions", "month_after", "month_of"]
 
 LOCK = 0x4C45_4447_4552  # "LEDGER": one process creates, the others wait and find it done.
@@ -29,7 +31,7 @@ class Partitions:
         self._known: set[date] = set()
 
     async def ensure(self, days: Iterable[date]) -> None:
-        """Afterwards there is a partition for each of these days."""
+        """Afterwards there is a partition for each of these days. Raises MonthDetached."""
         for month in sorted({month_of(day) for day in days} - self._known):
             await self._create(month)
             self._known.add(month)
@@ -59,7 +61,10 @@ class Partitions:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
             if await connection.fetchval(ATTACHED, name):
                 return
-            await connection.execute(f"CREATE TABLE {name} (LIKE usage_events INCLUDING ALL)")
+            try:
+                await connection.execute(f"CREATE TABLE {name} (LIKE usage_events INCLUDING ALL)")
+            except asyncpg.DuplicateTableError as error:
+                raise MonthDetached(month, name) from error
             await connection.execute(
                 f"ALTER TABLE usage_events ATTACH PARTITION {name}"
                 f" FOR VALUES FROM ('{month}') TO ('{month_after(month)}')"

@@ -194,6 +194,24 @@ async def test_an_event_of_a_month_that_somebody_detached_is_parked_until_it_is_
         await bench.assert_everything_adds_up([late, *others])
 
 
+async def test_all_events_of_a_detached_month_are_parked_in_one_transaction(database_url: str, redis_url: str) -> None:
+    last_month = NOW.replace(day=1) - timedelta(days=1)
+    late, others = [event(at=last_month, cost=5) for _ in range(80)], many(20)
+    async with workbench(database_url, redis_url) as bench:
+        consumer = bench.consumer(batch_size=400)
+        await bench.partitions.ensure([last_month.date()])
+        bench.partitions.forget()
+        await bench.pool.execute(f"ALTER TABLE usage_events DETACH PARTITION usage_events_{last_month:%Y_%m}")
+        await bench.settle_all([*late, *others])
+
+        await bench.drain(consumer)
+
+        parked_at = await bench.pool.fetchval("SELECT count(DISTINCT parked_at) FROM usage_dead_letters")
+        waiting = await bench.dead_letters.waiting()
+        assert (waiting.letters, waiting.charged, parked_at) == (80, 400, 1)
+        await bench.assert_everything_adds_up(others)
+
+
 async def test_a_redis_whose_memory_is_full_is_emptied(database_url: str, redis_url: str) -> None:
     events = many(150)
     async with workbench(database_url, redis_url) as bench:
