@@ -19,6 +19,8 @@ from gateway.settings import GatewaySettings
 
 log = logging.getLogger("gateway")
 
+MEMORY = "/dev/shm"  # noqa: S108  # A fresh directory of our own below it.
+
 
 def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # It waits until there is a models file to read again.
@@ -56,7 +58,9 @@ def _start(settings: GatewaySettings, output: LogOutput) -> int:
     public, admin = listeners
     if settings.gateway_workers == 1:
         return _serve(settings, output, public, admin, None)
-    with tempfile.TemporaryDirectory(prefix="poindexter-metrics-") as directory:
+    # The workers map these files: a disk that has no room for one more page of theirs would end them by SIGBUS.
+    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="poindexter-metrics-", dir=memory) as directory:
         workers = Workers(settings.gateway_workers, (public, admin), os.environ, multiprocess_directory=Path(directory))
         return workers.run()
 

@@ -1,12 +1,16 @@
 """An error as bytes and headers: the official SDKs decide by these alone whether they try again."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from gateway import errors
 from gateway.error_answer import error_answer
 from gateway.errors import GatewayError, InvalidKey, InvalidRequest, MethodNotAllowed, RateLimited, SpendingCapReached
+from gateway.request_reader import CODES
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 
 
 def answer(error: GatewayError) -> tuple[int, dict[str, str], dict[str, object]]:
@@ -72,3 +76,17 @@ def test_the_docstring_lists_every_error_with_its_status_and_code(name: str) -> 
     if name not in ("GatewayError", "UpstreamRefused"):
         assert f" {kind.status} " in line
         assert (kind.code or kind.type) in line
+
+
+CLASSES = [getattr(errors, name) for name in errors.__all__]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    sorted({(one.status, one.code) for one in CLASSES if one.code} | set(CODES.items()), key=str),
+)
+def test_every_code_is_in_the_documents_beside_its_status(status: int, code: str) -> None:
+    """C18: `invalid_http` was not."""
+    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| {status} |")]
+
+    assert any(f"`{code}`" in row for row in rows)

@@ -106,3 +106,15 @@ async def test_a_gateway_whose_log_is_full_from_the_beginning_serves(
 
     assert await ask(gateway, customer) == 200
     assert gateway.stop() == 0
+
+
+def test_the_metrics_of_workers_lie_where_no_disk_can_be_full(shared: Installation) -> None:
+    """They are mapped files: a write that finds no room ends the process by a signal."""
+    gateway = shared.start_gateway(workers=2)
+
+    environment = Path(f"/proc/{gateway.worker_pids[0]}/environ").read_bytes().split(b"\0")
+
+    [directory] = [value for value in environment if value.startswith(b"PROMETHEUS_MULTIPROC_DIR=")]
+    assert directory.startswith(b"PROMETHEUS_MULTIPROC_DIR=/dev/shm/poindexter-metrics-")
+    assert gateway.stop() == 0
+    assert not Path(directory.partition(b"=")[2].decode()).exists()
