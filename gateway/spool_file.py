@@ -118,7 +118,7 @@ def count_rejected(directory: Path) -> int:
 def try_directory(directory: Path) -> None:
     """Do once what an outage of Redis will need. Raises OSError when the disk refuses."""
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f".try-{_new_name()}"
+    path = directory / f".{_new_name()}.try"  # Not a name that another process would adopt.
     try:
         _write_synced(path, b"written and removed\n")
         _sync_directory(directory)
