@@ -1,7 +1,7 @@
 """Which billing period pays for what happens now. The rule stands here alone: who publishes an account tells Redis."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 __all__ = ["BillingPeriods", "billing_period", "billing_periods"]
 
@@ -10,6 +10,8 @@ __all__ = ["BillingPeriods", "billing_period", "billing_periods"]
 class BillingPeriods:
     """A period is named by its first day. It ends where the next one begins."""
 
+    previous: date
+    """Events may still come for it."""
     current: date
     ends: datetime
     following: date
@@ -17,11 +19,12 @@ class BillingPeriods:
 
 
 def billing_periods(moment: datetime) -> BillingPeriods:
-    """The period that contains `moment` (aware UTC) and the one after it: calendar months, as long as no subscription
+    """The period that contains `moment` (aware UTC) and its neighbours: calendar months, as long as no subscription
     gives an account periods of its own."""
     current = billing_period(moment)
     following = _next_month(current)
-    return BillingPeriods(current, _midnight(following), following, _midnight(_next_month(following)))
+    previous = billing_period(_midnight(current) - timedelta(days=1))
+    return BillingPeriods(previous, current, _midnight(following), following, _midnight(_next_month(following)))
 
 
 def billing_period(moment: datetime) -> date:

@@ -143,7 +143,7 @@ async def server_epoch(redis: Redis) -> str:
 
 
 def _wanted(periods: BillingPeriods, force_period: date | None) -> list[date]:
-    return [periods.current, periods.following, *([force_period] if force_period else [])]
+    return [periods.previous, periods.current, periods.following, *([force_period] if force_period else [])]
 
 
 def _totals(rows: Sequence[asyncpg.Record], periods: BillingPeriods, force_period: date | None) -> list[PublishedTotal]:

@@ -70,25 +70,33 @@ def renew(keys: ReservationKeys, *, lease_ms: int, event: bytes) -> Call:
     return Call("renew", (keys.reservation, keys.leases), (keys.event_id, lease_ms, event))
 
 
-def settle_event(keys: ReservationKeys, event: UsageEvent, *, only_if_expired: bool = False) -> Call:
+def settle_event(keys: ReservationKeys, event: UsageEvent, *, epoch: str = "") -> Call:
     return settle(
         keys,
         period=event.period.isoformat(),
         cost=event.amount_owed,
         tokens=event.usage.total,
         event=event.encode(),
-        only_if_expired=only_if_expired,
+        epoch=epoch,
     )
 
 
 def settle(
-    keys: ReservationKeys, *, period: str, cost: int, tokens: int, event: bytes, only_if_expired: bool = False
+    keys: ReservationKeys,
+    *,
+    period: str,
+    cost: int,
+    tokens: int,
+    event: bytes,
+    only_if_expired: bool = False,
+    epoch: str = "",
 ) -> Call:
-    """`only_if_expired`: for the sweeper, which must not end what is still alive."""
+    """`only_if_expired`: for the sweeper, which must not end what is still alive. `epoch`: the server for which the
+    scopes must have been published; the answer may be `cold` then."""
     return Call(
         "settle",
         (keys.account, keys.key, keys.reservation, keys.leases, keys.stream),
-        (keys.event_id, period, cost, tokens, event, int(only_if_expired)),
+        (keys.event_id, period, cost, tokens, event, int(only_if_expired), epoch),
     )
 
 

@@ -25,7 +25,7 @@ from core.token_usage import TokenUsage
 from gateway import metrics
 from gateway.charge import ChargeTerms
 from gateway.chat_request import ChatRequest
-from gateway.cold_scopes import ColdScopes
+from gateway.cold_scopes import COLD, ColdScopes
 from gateway.demand import Demand
 from gateway.errors import Unavailable
 from gateway.event_draft import EventDraft
@@ -85,8 +85,8 @@ class Admission:
         demand = Demand.of(chat, model)
         try:
             reply = await self._ask(draft, keys, demand)
-            if reply[0] == b"cold":  # A new, emptied or restarted Redis.
-                await self._cold_scopes.publish(principal, self._pipeline.epoch)
+            if reply[0] == COLD:  # A new, emptied or restarted Redis.
+                await self._cold_scopes.publish(principal)
                 reply = await self._ask(draft, keys, demand)
         except asyncio.CancelledError:
             self._settlement.give_back(draft.void(Unavailable.status))

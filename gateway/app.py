@@ -85,19 +85,19 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
         reply_seconds=settings.gateway_redis_seconds,
         on_change=lambda connected: _redis_changed(connected, leases, settlement),
     )
-    recent = RecentEndings(pipeline)
-    spool = Spool(settings.gateway_spool_directory, pipeline, recent, shard_count=shard_count)
-    await spool.open()
-    settlement = Settlement(pipeline, spool, recent, exposure, lease_ms=lease_ms)
     pool = await open_pool(settings.database_url, most=POSTGRES_CONNECTIONS, application="poindexter-gateway")
-    with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        async with asyncio.timeout(START_CHECK_SECONDS):
-            await agree_on_shards(pool, shard_count)
     redis = connect_redis(settings.redis_url)
     look_up_seconds = settings.gateway_lookup_seconds
     directory = KeyDirectory(pool, redis, shard_count=shard_count, wait_seconds=look_up_seconds)
     look_ups = LookUps(seconds=look_up_seconds)
-    cold_scopes = ColdScopes(directory, look_ups)
+    cold_scopes = ColdScopes(pipeline, directory, look_ups)
+    recent = RecentEndings(pipeline)
+    spool = Spool(settings.gateway_spool_directory, pipeline, recent, cold_scopes, shard_count=shard_count)
+    await spool.open()
+    with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        async with asyncio.timeout(START_CHECK_SECONDS):
+            await agree_on_shards(pool, shard_count)
+    settlement = Settlement(pipeline, spool, recent, cold_scopes, exposure, lease_ms=lease_ms)
     standing = Standing(pipeline, cold_scopes, shard_count=shard_count)
     authentication = Authentication(settings.peppers, pipeline, directory, look_ups)
     transport = Transport(

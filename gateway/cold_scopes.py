@@ -1,19 +1,43 @@
-"""Accounts and keys that Redis does not know, or knew in an earlier life: they are written from Postgres before use."""
+"""
+Accounts and keys that Redis does not know, or knew in an earlier life: they are written from Postgres before anything
+is admitted or charged. An older state has forgotten what was spent.
+"""
 
+from core import script_calls
 from core.key_directory import KeyDirectory
 from core.principal import Principal
+from core.redis_keys import ReservationKeys
+from core.usage_event import UsageEvent
+from gateway.errors import Unavailable
 from gateway.look_ups import LookUps
+from gateway.redis_pipeline import RedisAway, RedisPipeline, Reply
 
-__all__ = ["ColdScopes"]
+__all__ = ["COLD", "ColdScopes"]
+
+COLD = b"cold"
 
 
 class ColdScopes:
-    def __init__(self, directory: KeyDirectory, look_ups: LookUps) -> None:
+    def __init__(self, pipeline: RedisPipeline, directory: KeyDirectory, look_ups: LookUps) -> None:
+        self._pipeline = pipeline
         self._directory = directory
         self._look_ups = look_ups
 
-    async def publish(self, principal: Principal, epoch: str) -> None:
-        """`epoch` is that of the server which said that it does not know them. Raises Unavailable."""
-        account_id, key_id, directory = principal.account_id, principal.key_id, self._directory
+    async def publish(self, principal: Principal) -> None:
+        """Raises Unavailable."""
+        epoch, directory = self._pipeline.epoch, self._directory
+        account_id, key_id = principal.account_id, principal.key_id
         await self._look_ups.ask(("account", account_id), lambda: directory.publish_account(account_id, epoch=epoch))
         await self._look_ups.ask(("key", key_id), lambda: directory.publish_key(key_id, epoch=epoch))
+
+    async def settle(self, keys: ReservationKeys, event: UsageEvent) -> Reply:
+        """Once more, what `settle` has answered with COLD. Raises RedisAway when Postgres can't say what was spent: it
+        can't be settled now."""
+        try:
+            await self.publish(Principal(event.account_id, event.key_id))
+        except Unavailable as error:
+            raise RedisAway(error.message) from error
+        reply = await self._pipeline.call(script_calls.settle_event(keys, event, epoch=self._pipeline.epoch))
+        if reply == COLD:  # Postgres has no such account or key: there is no cap to keep.
+            reply = await self._pipeline.call(script_calls.settle_event(keys, event))
+        return reply

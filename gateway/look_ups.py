@@ -16,6 +16,9 @@ from gateway.errors import Unavailable
 __all__ = ["LookUps"]
 
 MAX_OPEN = 1_000
+PAUSE_SECONDS = 1.0
+"""After a look-up that took too long nobody begins another one: it would be refused as well, only later."""
+TOO_SLOW = "The look-up takes too long. Please try again."
 
 Answer = TypeVar("Answer")
 
@@ -23,6 +26,7 @@ Answer = TypeVar("Answer")
 class LookUps:
     def __init__(self, *, seconds: float) -> None:
         self._seconds = seconds
+        self._pause_until = 0.0
         self._open: dict[Hashable, tuple[asyncio.Task[Any], float]] = {}
 
     async def ask(self, what: Hashable, question: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
@@ -31,7 +35,7 @@ class LookUps:
         # Not wait_for: whoever leaves must not cancel what others wait for, and nobody waits for a cancelled query.
         await asyncio.wait({task}, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
         if not task.done() or task.cancelled():
-            raise Unavailable("The look-up takes too long. Please try again.", retry_after=1.0)
+            raise Unavailable(TOO_SLOW, retry_after=PAUSE_SECONDS)
         try:
             return task.result()  # type: ignore[no-any-return]
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -45,6 +49,8 @@ class LookUps:
         if len(self._open) >= MAX_OPEN:
             raise Unavailable("Too many keys are being looked up.", retry_after=1.0)
         loop = asyncio.get_running_loop()
+        if loop.time() < self._pause_until:
+            raise Unavailable(TOO_SLOW, retry_after=PAUSE_SECONDS)
         deadline = loop.time() + self._seconds
         task = loop.create_task(question())
         timer = loop.call_at(deadline, task.cancel)
@@ -53,7 +59,9 @@ class LookUps:
         def ended(task: asyncio.Task[Any]) -> None:
             timer.cancel()
             del self._open[what]
-            if not task.cancelled():
+            if task.cancelled():
+                self._pause_until = loop.time() + PAUSE_SECONDS
+            else:
                 task.exception()  # Whoever asked may have left: it needs no "never retrieved" warning.
 
         task.add_done_callback(ended)

@@ -16,12 +16,14 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from core import script_calls
+from core.lua_scripts import Call
 from core.principal import Principal
 from core.redis_keys import ReservationKeys
 from core.token_usage import CLASSES
 from core.usage_event import UsageEvent
 from gateway import metrics
 from gateway.charge import is_contradiction
+from gateway.cold_scopes import COLD, ColdScopes
 from gateway.exposure import Exposure
 from gateway.recent_endings import RecentEndings
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError, Reply
@@ -35,11 +37,19 @@ log = logging.getLogger(__name__)
 
 class Settlement:
     def __init__(
-        self, pipeline: RedisPipeline, spool: Spool, recent: RecentEndings, exposure: Exposure, *, lease_ms: int
+        self,
+        pipeline: RedisPipeline,
+        spool: Spool,
+        recent: RecentEndings,
+        cold_scopes: ColdScopes,
+        exposure: Exposure,
+        *,
+        lease_ms: int,
     ) -> None:
         self._pipeline = pipeline
         self._spool = spool
         self._recent = recent
+        self._cold_scopes = cold_scopes
         self._exposure = exposure
         self._lease_ms = lease_ms
 
@@ -97,12 +107,15 @@ class Settlement:
 
     def _end(self, keys: ReservationKeys, record: Record, *, on_trust: bool) -> Awaitable[None]:
         ends_with_event = record.kind is Kind.SETTLEMENT
-        call = script_calls.settle_event(keys, record.event) if ends_with_event else script_calls.release(keys)
+        call = self._settle(keys, record) if ends_with_event else script_calls.release(keys)
         try:
             reply = self._pipeline.call(call)
         except RedisAway:
             return self._spool.put(record)
         return self._await(reply, keys, record, void_if_gone=not (ends_with_event or on_trust))
+
+    def _settle(self, keys: ReservationKeys, record: Record) -> Call:
+        return script_calls.settle_event(keys, record.event, epoch=self._pipeline.epoch)
 
     async def _await(
         self, reply: "asyncio.Future[Reply]", keys: ReservationKeys, record: Record, *, void_if_gone: bool
@@ -110,7 +123,9 @@ class Settlement:
         try:
             answer = await reply
             if void_if_gone and answer == 0:
-                answer = await self._pipeline.call(script_calls.settle_event(keys, record.event))
+                answer = await self._pipeline.call(self._settle(keys, record))
+            if answer == COLD:
+                answer = await self._cold_scopes.settle(keys, record.event)
         except RedisAway:
             await self._spool.put(record)
         except RedisReplyError as error:

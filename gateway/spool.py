@@ -21,6 +21,7 @@ from pathlib import Path
 
 from core.usage_event import UsageEvent
 from gateway import metrics
+from gateway.cold_scopes import ColdScopes
 from gateway.recent_endings import RecentEndings
 from gateway.redis_pipeline import RedisAway, RedisPipeline
 from gateway.spool_backlog import Backlog
@@ -54,11 +55,19 @@ class SpoolFailed(Exception):
 class Spool:
     """`run` owns the writing and the replaying."""
 
-    def __init__(self, directory: Path, pipeline: RedisPipeline, recent: RecentEndings, *, shard_count: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        pipeline: RedisPipeline,
+        recent: RecentEndings,
+        cold_scopes: ColdScopes,
+        *,
+        shard_count: int,
+    ) -> None:
         self._directory = directory
         self._pipeline = pipeline
         self._recent = recent
-        self._replay = Replay(pipeline, shard_count=shard_count)
+        self._replay = Replay(pipeline, cold_scopes, shard_count=shard_count)
         self._backlog = Backlog(directory, pipeline, self._replay)
         self._waiting: deque[tuple[Record, asyncio.Future[None] | None]] = deque()
         self._intended: set[str] = set()

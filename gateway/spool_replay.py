@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from core import script_calls
 from core.redis_keys import ReservationKeys
+from gateway.cold_scopes import COLD, ColdScopes
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
 from gateway.spool_record import Kind, Record
 
@@ -23,8 +24,9 @@ again, for ever."""
 
 
 class Replay:
-    def __init__(self, pipeline: RedisPipeline, *, shard_count: int) -> None:
+    def __init__(self, pipeline: RedisPipeline, cold_scopes: ColdScopes, *, shard_count: int) -> None:
         self._pipeline = pipeline
+        self._cold_scopes = cold_scopes
         self._shard_count = shard_count
 
     async def send(self, records: Sequence[Record]) -> list[str]:
@@ -41,7 +43,9 @@ class Replay:
         try:
             if record.kind is Kind.RELEASE and await self._pipeline.call(script_calls.release(keys)) == 1:
                 return ""
-            await self._pipeline.call(script_calls.settle_event(keys, event))
+            call = script_calls.settle_event(keys, event, epoch=self._pipeline.epoch)
+            if await self._pipeline.call(call) == COLD:
+                await self._cold_scopes.settle(keys, event)
         except RedisReplyError as error:
             if error.code in NOT_NOW:
                 raise RedisAway(str(error)) from error

@@ -41,7 +41,7 @@ class Standing:
         try:
             found = await self._read(principal)
             if found is None:
-                await self._cold_scopes.publish(principal, self._pipeline.epoch)
+                await self._cold_scopes.publish(principal)
                 found = await self._read(principal)
         except (RedisAway, RedisReplyError) as error:
             raise Unavailable("Keys can't be checked right now.", retry_after=2.0) from error

@@ -209,7 +209,8 @@ class Machine:
         cost = admission.cost * self.dice.randint(0, 150) // 100 + (self.dice.amount() if self.dice.chance(30) else 0)
         tokens = self.dice.choice([0, admission.tokens, self.dice.randint(0, 3_000)])
         before = [self.model.spent(scope, admission.period) for scope in admission.scopes]
-        expected = self.model.settle(admission, cost, tokens, only_if_expired=sweeper)
+        epoch = "" if self.dice.chance(20) else self.model.epoch
+        expected = self.model.settle(admission, cost, tokens, only_if_expired=sweeper, epoch=epoch)
 
         event = self._event(admission).encode()
         reply = self._run(
@@ -220,11 +221,12 @@ class Machine:
                 tokens=tokens,
                 event=event,
                 only_if_expired=sweeper,
+                epoch=epoch,
             )
         )
 
-        assert reply == expected
-        if expected is None:
+        assert (reply.decode() if isinstance(reply, bytes) else reply) == expected
+        if not isinstance(expected, list):
             return
         last: Any = self.redis.xrevrange(SHARD.usage_stream, count=1)
         self.stream_ids[self.model.entries[-1]] = last[0][0].decode()

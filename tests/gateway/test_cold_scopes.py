@@ -65,18 +65,14 @@ async def test_a_redis_that_comes_back_older_gives_no_cap_away_again(
     await ask_all(gateways, spent, 2)
     await ask_all(gateways, other, 2)
     before = installation.spent(spent)
-    valkey_server.stop()
-    shutil.copytree(valkey_server.data_directory, tmp_path / "older")
-    valkey_server.start()
+    copy_of(valkey_server, tmp_path / "older")
     await until(lambda: all(gateway.ready()["status"] == 200 for gateway in gateways), "readiness")
     await book_in_the_ledger(installation, spent, charged=CAP)
 
     clients = [asyncio.create_task(keep_asking(gateways[n % 2], spent, time.monotonic() + 3)) for n in range(12)]
     await asyncio.sleep(0.5)
     valkey_server.kill()
-    shutil.rmtree(valkey_server.data_directory)
-    shutil.copytree(tmp_path / "older", valkey_server.data_directory)
-    await asyncio.to_thread(valkey_server.start)
+    await asyncio.to_thread(start_older, valkey_server, tmp_path / "older")
     statuses = sum(await asyncio.gather(*clients), Counter[int]())
     others = await ask_all(gateways, other, 4)
 
@@ -85,6 +81,42 @@ async def test_a_redis_that_comes_back_older_gives_no_cap_away_again(
     assert installation.spent(spent) == CAP + before  # The ledger's total, and the two answers that it may not have.
     assert others == {200: 4}
     installation.assert_nothing_held()
+
+
+async def test_what_was_served_without_redis_passes_no_cap_of_an_older_redis(
+    installation: Installation, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    """S8: it is charged when Redis is back, before anybody has repaired what that one has forgotten."""
+    customer = installation.customer(cap=CAP)
+    gateway = installation.start_gateway({"GATEWAY_OFFLINE_EXPOSURE_USD": "1"})
+    copy_of(valkey_server, tmp_path / "older")
+    await until(lambda: gateway.ready()["status"] == 200, "readiness")
+    await ask(gateway, customer)
+    await book_in_the_ledger(installation, customer, charged=CAP - 100_000)
+
+    valkey_server.kill()
+    await until(lambda: gateway.ready()["status"] == 503, "red readiness")
+    served = await ask_all([gateway], customer, 6, EXPENSIVE)
+    await asyncio.to_thread(start_older, valkey_server, tmp_path / "older")
+    await until(lambda: len(installation.events(customer)) >= 6, "all events")
+
+    assert served == {200: 6}
+    assert installation.spent(customer) == CAP
+    assert sum(booked.waived for booked in installation.events(customer)) > 0
+    installation.assert_nothing_held()
+
+
+def copy_of(server: ValkeyServer, directory: Path) -> None:
+    """As it is now; the server goes on."""
+    server.stop()
+    shutil.copytree(server.data_directory, directory)
+    server.start()
+
+
+def start_older(server: ValkeyServer, directory: Path) -> None:
+    shutil.rmtree(server.data_directory)
+    shutil.copytree(directory, server.data_directory)
+    server.start()
 
 
 async def test_a_restarted_redis_with_all_it_had_is_believed_after_one_look_for_each_account(
@@ -141,7 +173,11 @@ async def test_a_frozen_postgres_keeps_no_unknown_key_waiting(
         answers = await asyncio.gather(*refused)
         waited = time.monotonic() - began
     await until(lambda: gateway.ready()["checks"]["postgres"] == "ok", "postgres")
-    afterwards, _ = await ask(gateway, stranger())
+    async with asyncio.timeout(10):
+        afterwards, _ = await ask(gateway, stranger())
+        while afterwards.status == 503:  # As its Retry-After says.
+            await asyncio.sleep(int(afterwards.headers["retry-after-ms"]) / 1000)
+            afterwards, _ = await ask(gateway, stranger())
 
     assert {head.status for head, _ in answers} == {503}
     assert all("retry-after" in head.headers for head, _ in answers)

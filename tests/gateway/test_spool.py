@@ -12,13 +12,14 @@ import orjson
 import pytest
 
 from core.lua_scripts import load_script
-from core.principal import AccountId
+from core.principal import AccountId, Principal
 from core.redis_keys import ShardKeys
 from core.settings import Secret
 from core.usage_event import Outcome
 from deploy.local.valkey import ValkeyServer
 from gateway import spool as spool_module
 from gateway import spool_backlog
+from gateway.cold_scopes import ColdScopes
 from gateway.recent_endings import RecentEndings
 from gateway.redis_pipeline import RedisPipeline
 from gateway.spool import Spool, SpoolFailed, SpoolUnusable
@@ -65,8 +66,18 @@ async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
             await asyncio.sleep(0.005)
 
 
+class UnknownToPostgres(ColdScopes):
+    """The accounts of these tests are in no database: there is nothing to publish."""
+
+    def __init__(self, redis: RedisPipeline) -> None:
+        self._pipeline = redis
+
+    async def publish(self, principal: Principal) -> None:
+        return None
+
+
 def spool_in(directory: Path, redis: RedisPipeline) -> Spool:
-    return Spool(directory, redis, RecentEndings(redis), shard_count=SHARDS)
+    return Spool(directory, redis, RecentEndings(redis), UnknownToPostgres(redis), shard_count=SHARDS)
 
 
 async def replay_all(directory: Path, redis: RedisPipeline) -> None:
