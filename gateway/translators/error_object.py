@@ -10,7 +10,7 @@ from gateway.exact_json import load
 from gateway.translators.error_text import MAX_MESSAGE, message_of, other_members, place_of, without_keys
 from gateway.upstream_failure import Fault, UpstreamFailure
 
-__all__ = ["ErrorObject", "failure_of", "identifier", "load_object"]
+__all__ = ["ErrorObject", "failure_of", "identifier", "load_object", "readable"]
 
 UNAUTHORIZED = 401
 """Only about our key: its words stay with us."""
@@ -95,11 +95,21 @@ class ErrorObject:
 
 def load_object(body: bytes) -> dict[str, Any] | None:
     """None for what is not a JSON object."""
+    return readable(body)[1]
+
+
+def readable(body: bytes) -> tuple[bytes, dict[str, Any] | None]:
+    """A JSON object, and its bytes as a client can read them: what is no UTF-8 becomes U+FFFD. A complete answer is not
+    worth less for a character that was cut."""
     try:
         document = load(body)
     except orjson.JSONDecodeError:
-        return None
-    return document if isinstance(document, dict) else None
+        body = body.decode(errors="replace").encode()
+        try:
+            document = load(body)
+        except orjson.JSONDecodeError:
+            return body, None
+    return body, document if isinstance(document, dict) else None
 
 
 def failure_of(fault: Fault, status: int, error: ErrorObject, retry_after: float | None = None) -> UpstreamFailure:

@@ -2,7 +2,7 @@
 
 from gateway.chat_request import ChatRequest, encode
 from gateway.translators.delivered import text_tokens
-from gateway.translators.error_object import load_object
+from gateway.translators.error_object import readable
 from gateway.translators.openai_errors import in_band_failure, response_failure
 from gateway.translators.openai_request import Dialect, request_document
 from gateway.translators.openai_stream import OpenAIStream, served_tier
@@ -35,8 +35,8 @@ class OpenAIToOpenAI:
         )
 
     def answer(self, chat: ChatRequest, body: bytes, *, created: int) -> Answer:
-        """The upstream's own bytes, and its usage."""
-        document = load_object(body)
+        """The upstream's own bytes (but for what is no UTF-8), and its usage."""
+        body, document = readable(body)
         if document is not None and document.get("error"):
             raise MalformedAnswer(in_band_failure(document))
         if document is None or not isinstance(document.get("choices"), list):

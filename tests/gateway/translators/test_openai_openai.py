@@ -158,3 +158,20 @@ def test_streams_and_failures_are_those_of_openai() -> None:
     assert isinstance(TRANSLATOR.stream(chat(), created=1), OpenAIStream)
     assert TRANSLATOR.failure(429, {b"retry-after": b"3"}.get, b"").retry_after == 3
     assert TRANSLATOR.path == "/chat/completions"
+
+
+@pytest.mark.parametrize(("cut", "read"), [(rb"a \ud83d b", rb"a \ud83d b"), (b"a \xf0\x9f b", "a \ufffd b".encode())])
+def test_e8_an_answer_with_half_an_emoji_passes_through_and_is_counted(cut: bytes, read: bytes) -> None:
+    message = b'{"choices":[{"message":{"content":"' + cut + b'"}}]'
+    body = message + b',"usage":{"prompt_tokens":5,"completion_tokens":2}}'
+
+    answer = TRANSLATOR.answer(chat(), body, created=1)
+
+    assert (answer.body, answer.usage) == (body.replace(cut, read), TokenUsage(input=5, output=2))
+
+
+def test_e5_the_tier_that_was_served_is_read() -> None:
+    body = b'{"choices":[],"service_tier":"flex","usage":{"prompt_tokens":5,"completion_tokens":2}}'
+
+    assert TRANSLATOR.answer(chat(), body, created=1).service_tier == "flex"
+    assert TRANSLATOR.answer(chat(), b'{"choices":[],"service_tier":7}', created=1).service_tier == ""
