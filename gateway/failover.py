@@ -42,6 +42,8 @@ MAX_START_BYTES = 65_536
 """For the client, before the first content: roles and the like. More of them is no answer."""
 MAX_SILENT_BYTES = 2 * MAX_EVENT_BYTES
 """From the upstream, before the first content: thoughts that are not shown; blank lines and comments without end."""
+CLOCK_SLACK_SECONDS = 0.002
+"""The loop's clock counts milliseconds: woken that much early, a pause would not be over."""
 ANSWER_TOO_LARGE = "answer_too_large"
 
 
@@ -212,7 +214,7 @@ class _Request:
 
     async def pause(self, seconds: float) -> None:
         """Between two attempts at one upstream. Raises ClientGone."""
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds + CLOCK_SLACK_SECONDS)
         self.client.upstream_seconds += seconds
         if self.client.client_gone:
             await self.reservation.release(

@@ -85,6 +85,7 @@ class _Kept:
         self._open.pop(self, None)
         client = self._client
         if isinstance(error, GatewayError) and client.started and not client.finished:
+            client.status = error.status  # For the log and the metrics: the client has been told 200.
             try:
                 await client.send(error_frame(error.message, error.type, error.code, error.param), more=False)
             except ClientGone:
@@ -101,6 +102,8 @@ class _Kept:
 
     def _speak(self) -> None:
         client, stream = self._client, self._reservation.progress
+        if client.client_gone:
+            return
         first = not client.started
         frame = keep_alive_frame(
             id=(stream.response_id if stream else None) or "",

@@ -65,8 +65,7 @@ class TargetSearch:
         """Also for another attempt at the same upstream: its circuit may have opened meanwhile."""
         if not self._can_ask(upstream):
             return None
-        permit = upstream.take(self._account)
-        return Chance(upstream, self._bodies[upstream], permit) if permit is not None else None
+        return Chance(upstream, self._bodies[upstream], upstream.take(self._account))
 
     def another_available(self) -> bool:
         return any(self._can_ask(upstream) for upstream in self._waiting)

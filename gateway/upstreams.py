@@ -122,7 +122,7 @@ class Upstream:
         self._retired = False
 
     def obstacle(self, account: int) -> Obstacle | None:
-        """None: `take` will let a request of this account through."""
+        """None: a request of this account may be sent; `take` a place for it, before anybody else can run."""
         now = time.monotonic()
         if not self._breaker.admits(self._circuit, account, now):
             return Obstacle.CIRCUIT
@@ -137,10 +137,8 @@ class Upstream:
         until = self._circuit.open_until if obstacle is Obstacle.CIRCUIT else self._pause.until
         return max(0.0, until - time.monotonic())
 
-    def take(self, account: int) -> Permit | None:
-        """A place for one attempt, taken before anybody else can run. `ended` gives it back, always."""
-        if self.obstacle(account) is not None:
-            return None
+    def take(self, account: int) -> Permit:
+        """A place for one attempt, when nothing is in the way. `ended` gives it back, always."""
         now = time.monotonic()
         self._places.taken += 1
         self._circuit = self._breaker.begun(self._circuit)
@@ -167,6 +165,8 @@ class Upstream:
 
     def answering(self, permit: Permit) -> None:
         """A stream has begun; `ended` follows at its end."""
+        if permit.rate_probe:
+            permit.rate_probe, self._pause = False, self._pause.ended(answered=True)
         self._move(permit, Event.BEGUN)
 
     def ended(

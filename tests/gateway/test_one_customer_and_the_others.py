@@ -233,6 +233,16 @@ async def test_a_request_on_which_a_provider_crashes_takes_the_model_from_its_se
 
 
 @pytest.mark.parametrize("model", SCHEMAS)
+async def test_a_retry_asks_the_circuit(installation: Installation, model: str) -> None:
+    """B6: the fifth failure opens it, and the second attempt of that request is not made."""
+    async with opened(installation) as shop:
+        for _ in range(3):
+            await ask(shop, shop.culprit, "say crash", model=model)
+
+        assert len(shop.asked) == 5
+
+
+@pytest.mark.parametrize("model", SCHEMAS)
 async def test_a_rate_limit_met_by_one_customer_is_told_to_that_one_and_found_out_by_the_others(
     installation: Installation, model: str
 ) -> None:

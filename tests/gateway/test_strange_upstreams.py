@@ -239,7 +239,10 @@ async def test_a_failure_behind_a_head_that_is_out_is_told_by_an_event(installat
             await client.read_past(b'"param":"x"')
             await client.read_past(b"0\r\n\r\n")
         await shop.leave_no_trace()
+        eventually(lambda: bool(shop.gateway.log_lines(logger="gateway.request")), "a log line")
+        [line] = shop.gateway.log_lines(logger="gateway.request")
 
+    assert (line["status"], line["outcome"]) == (400, "error")  # Alerts are about what was answered.
     assert b"[DONE]" not in client.received
     assert b'{"error":{"message":"No."' in client.received
 
