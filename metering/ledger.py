@@ -103,6 +103,9 @@ class Ledger:
         except PartitionMissing:
             self._partitions.forget()  # Somebody has dropped a month that we had seen.
             return await self._record(rows, dead_letters)
+        except asyncpg.DeadlockDetectedError:
+            # Estimates that give way and parked amounts lock sums a second time, past the order that all others keep.
+            return await self._record(rows, dead_letters)
 
     async def _record(self, rows: Sequence[UsageRow], dead_letters: Sequence[DeadLetter]) -> Recorded:
         try:

@@ -4,8 +4,8 @@
 -- KEYS  1 usage stream, then the scopes (accounts and keys of this shard)
 -- ARGV  1 consumer group
 --       2 JSON, for each entry: [stream id, charged nano-dollars, period, index of its account scope, of its key scope]
---         (indexes into the scopes, from 1; 0 = no scope, for an entry that cannot be read)
---       3 JSON, for each ledger total: [index of the scope, period, total nano-dollars as text, version (number of events)]
+--         (indexes into the scopes, from 1; 0 = no scope, for an entry that does not name its account)
+--       3 JSON, for each ledger total: [index of the scope, period, total nano-dollars as text, version (grows with every change)]
 --
 -- An entry that is gone already (confirmed by another consumer) changes nothing. A total with a smaller version than the
 -- stored one is ignored: two consumers may confirm in another order than they committed. A total may hold events whose

@@ -18,6 +18,7 @@ import pytest
 
 from core.token_usage import TokenUsage
 from core.usage_event import GATEWAY_LOST, Outcome, UsageEvent
+from metering import ledger
 from metering.aggregates import MEASURES, SUMMED
 from metering.entries import UsageRow
 from metering.metrics import REPLACED
@@ -114,6 +115,28 @@ async def test_any_order_any_split_and_any_repeats_leave_the_same_ledger(
             await bench.ledger.record(batch)
 
         await assert_holds(bench, arrived)
+
+
+GUARDS = {
+    "estimates give way": ("REPLACE", ledger.REPLACE, "SELECT 0"),
+    "estimates come last": ("RECORD", f"estimated = '{GATEWAY_LOST}', ctid", f"estimated <> '{GATEWAY_LOST}', ctid"),
+    "sums follow": ("REPLACE", "-sum(", "0 * sum("),
+}
+
+
+@pytest.mark.parametrize(("statement", "guard", "nothing"), GUARDS.values(), ids=GUARDS)
+async def test_without_one_of_its_guards_the_ledger_differs_from_the_model(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, statement: str, guard: str, nothing: str
+) -> None:
+    monkeypatch.setattr(ledger, statement, getattr(ledger, statement).replace(guard, nothing))
+    dice = random.Random(1)
+    arrived = deliveries(dice)
+    async with workbench(database_url, redis_url) as bench:
+        for batch in batches(dice, arrived):
+            await bench.ledger.record(batch)
+
+        with pytest.raises(AssertionError):
+            await assert_holds(bench, arrived)
 
 
 @pytest.mark.parametrize("seed", range(6))
