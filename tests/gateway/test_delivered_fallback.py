@@ -21,6 +21,12 @@ from tests.simulated_upstream import SimulatedUpstream
 DOWN = "hello [[sim status=529 model=anthropic]]"
 CALL = {"id": "c_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+CIRCLE = {
+    "type": "object",
+    "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+    "required": ["next"],
+    "additionalProperties": False,
+}
 CACHED = {"cache_control": {"type": "ephemeral"}}
 USER = {"role": "user", "content": DOWN}
 THOUGHT = {
@@ -82,6 +88,24 @@ def test_what_was_written_for_claude_is_answered_by_gpt(
     delivered: RunningGateway, customer: Customer, fields: dict[str, Any], stream: bool
 ) -> None:
     answer = ask(delivered, customer, stream=stream, **fields)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-poindexter-target"] == "openai/gpt-5"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"n": 2},
+        {"temperature": 0.3, "top_p": 0.9},
+        {"temperature": 0.3, "reasoning_effort": "high", "max_tokens": 4_000},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": CIRCLE}}},
+    ],
+)
+def test_what_claude_refuses_is_answered_by_gpt_though_claude_is_up(
+    delivered: RunningGateway, customer: Customer, fields: dict[str, Any]
+) -> None:
+    answer = ask(delivered, customer, messages=[{"role": "user", "content": "hello"}], **fields)
 
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-poindexter-target"] == "openai/gpt-5"
