@@ -23,6 +23,8 @@ def canonical(state: State) -> State:
 
 def without_further_faults(state: State) -> State:
     """Where no fault can follow, nobody will ask for what only a dead gateway leaves behind."""
+    if state.deaths_left:
+        state = state._replace(deaths_left=0)
     over = [number for number, request in enumerate(state.requests) if request.phase in OVER]
     for number, gateway in enumerate(state.gateways):
         if gateway.only_copy or gateway.files:

@@ -7,6 +7,7 @@ is not looked at again. States are remembered by their hash (64 bits): with ten 
 share one and some are missed is one in 300,000.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ class Scope:
     requests: tuple[int, ...] = (0, 1)
     """The gateway of each request."""
     max_faults: int = 1
+    deaths_of_redis: int = 1
+    """Of these faults."""
     faults: tuple[str, ...] = FAULTS
     promises: tuple[str, ...] = ()
     never: str = ""
@@ -58,13 +61,17 @@ class Result:
 
 
 def explore(scope: Scope, report: Callable[[str], None] = lambda line: None) -> Result:
-    return _Explorer(scope, report).run()
+    gc.disable()  # States hold no cycles, and looking for some among millions takes longer than all the rest.
+    try:
+        return _Explorer(scope, report).run()
+    finally:
+        gc.enable()
 
 
 class _Explorer:
     def __init__(self, scope: Scope, report: Callable[[str], None]) -> None:
         self._scope = scope
-        self._start = initial(scope.requests)
+        self._start = initial(scope.requests, scope.deaths_of_redis)
         self._came_from: dict[int, int] = {hash(self._start): 0}
         self._by_depth: list[dict[int, list[State]]] = [{} for _ in range(scope.max_faults + 2)]
         self._transitions = 0

@@ -56,8 +56,8 @@ def fault_steps(state: State, protocol: Protocol) -> Steps:
         yield from _gateway_faults(state, number, gateway, protocol)
     if not state.refusing:
         yield Step("Redis begins to refuse writes", 0, REFUSING, state._replace(refusing=True))
-    if state.stalled is None:
-        stalled = state._replace(stalled=state.redis)
+    if state.stalled is None and state.deaths_left:
+        stalled = state._replace(stalled=state.redis, deaths_left=state.deaths_left - 1)
         yield Step("Redis' disk stalls: from here on Redis may lose what it acknowledges", 0, CRASHED, stalled)
     if any(one is not None and not one.lease for one in state.redis.reservations):
         yield Step("Redis' clock steps past every deadline", 0, CLOCK, _with_leases(state, 1))

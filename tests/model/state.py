@@ -129,11 +129,13 @@ class State(NamedTuple):
     """Redis answers every write with an error."""
     stalled: Redis | None = None
     """What is left when Redis dies now; None: everything."""
+    deaths_left: int = 1
+    """How often Redis may still die."""
     late: tuple[Record | int, ...] = ()
     """Commands that nobody waits for and Redis may still execute: an ending, or the `admit` of a request."""
 
 
-def initial(gateways: Iterable[int]) -> State:
+def initial(gateways: Iterable[int], deaths_of_redis: int) -> State:
     """One request at each of these gateways."""
     requests = tuple(Request(gateway) for gateway in gateways)
     nothing = (None,) * len(requests)
@@ -143,6 +145,7 @@ def initial(gateways: Iterable[int]) -> State:
         Redis(nothing),
         Ledger(nothing),
         (Consumer(), Consumer("not started")),
+        deaths_left=deaths_of_redis,
     )
 
 
