@@ -91,6 +91,6 @@ def _default_output(model: Model, text_tokens: int, likely_text_tokens: int) -> 
     what ordinary text has, must not leave next to nothing of an answer that would fit.
     """
     window = model.context_tokens
-    ordinary = max((window - likely_text_tokens) // 2, min(MIN_DEFAULT_OUTPUT_TOKENS, window // 4))
+    ordinary = max((window - likely_text_tokens) // 4, min(MIN_DEFAULT_OUTPUT_TOKENS, window // 4))
     room = max(window - text_tokens, min(ADEQUATE_OUTPUT_TOKENS, ordinary))
     return max(1, min(model.default_output_tokens, room))
