@@ -79,6 +79,10 @@ class PepperRing:
     current: Pepper
     previous: Pepper | None = None
 
+    @property
+    def ids(self) -> list[int]:
+        return [pepper.id for pepper in (self.current, self.previous) if pepper is not None]
+
     def digests(self, key: str) -> list[bytes]:
         """The digests under which the key may be stored, the likelier one first."""
         peppers = [self.current] if self.previous is None else [self.current, self.previous]

@@ -50,6 +50,11 @@ KEY = f"""
 
 FIND = "SELECT account_id, key_id FROM api_keys WHERE digest = ANY($1::bytea[])"
 
+OF_ANOTHER_PEPPER = """
+    SELECT EXISTS (SELECT 1 FROM api_keys WHERE display_prefix = $1)
+        OR EXISTS (SELECT 1 FROM api_keys) AND NOT EXISTS (SELECT 1 FROM api_keys WHERE pepper_id = ANY($2))
+"""
+
 
 class KeyDirectory:
     """Needs a pool to read from and a Redis to write to; both may be away, then their own errors come through.
@@ -76,6 +81,12 @@ class KeyDirectory:
         """Whose key has one of these digests, revoked ones included; None for a key that nobody has."""
         rows = await self._fetch(FIND, digests)
         return Principal(AccountId(rows[0]["account_id"]), KeyId(rows[0]["key_id"])) if rows else None
+
+    async def of_another_pepper(self, display_prefix: str, pepper_ids: list[int]) -> bool:
+        """Whether a key that nobody has looks like one of ours whose digest was made with another pepper: one that is
+        shown in the same way exists, or none was made with a pepper of these ids. Reads the whole table."""
+        [[found]] = await self._fetch(OF_ANOTHER_PEPPER, display_prefix, pepper_ids)
+        return bool(found)
 
     async def publish_account(
         self, account_id: AccountId, *, epoch: str | None = None, force_period: date | None = None

@@ -7,23 +7,28 @@ requests that wait for it, and "nobody" is remembered for a few seconds: a flood
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TypeVar
 
-from core.api_key import PepperRing, is_well_formed
+from core.api_key import ApiKey, PepperRing, is_well_formed
 from core.key_directory import KeyDirectory
 from core.principal import Principal
 from core.redis_keys import key_digest
+from gateway import metrics
 from gateway.errors import InvalidKey
 from gateway.look_ups import LookUps
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
 
 __all__ = ["Authentication"]
 
+log = logging.getLogger(__name__)
+
 KNOWN_KEYS = 100_000
 UNKNOWN_KEYS = 10_000
 UNKNOWN_SECONDS = 5.0
+SUSPECT_SECONDS = 60.0
 
 Value = TypeVar("Value")
 
@@ -40,6 +45,7 @@ class Authentication:
         self._look_ups = look_ups
         self._known: OrderedDict[bytes, Principal] = OrderedDict()
         self._unknown: OrderedDict[bytes, float] = OrderedDict()
+        self._suspect_again_at = 0.0
 
     async def identify(self, headers: Mapping[bytes, bytes]) -> Principal:
         """Raises InvalidKey, or Unavailable when neither Redis nor Postgres can say whose key it is."""
@@ -56,14 +62,15 @@ class Authentication:
             raise InvalidKey(f"This is not a valid API key: a character is wrong or missing. {HOW}")
         if self._is_unknown(digest):
             raise InvalidKey("This API key is not known.")
-        principal = await self._look_ups.ask(digest, lambda: self._find(self._peppers.digests(key)))
+        principal = await self._look_ups.ask(digest, lambda: self._find(key))
         if principal is None:
             _remember(self._unknown, digest, asyncio.get_running_loop().time() + UNKNOWN_SECONDS, UNKNOWN_KEYS)
             raise InvalidKey("This API key is not known.")
         _remember(self._known, digest, principal, KNOWN_KEYS)
         return principal
 
-    async def _find(self, digests: list[bytes]) -> Principal | None:
+    async def _find(self, key: str) -> Principal | None:
+        digests = self._peppers.digests(key)
         for digest in digests:
             try:
                 reply = await self._pipeline.command("GET", key_digest(digest))
@@ -71,7 +78,23 @@ class Authentication:
                 break  # Postgres knows as well.
             if isinstance(reply, bytes):
                 return Principal.parse(reply)
-        return await self._directory.find(digests)
+        principal = await self._directory.find(digests)
+        if principal is None:
+            await self._suspect_the_pepper(key)
+        return principal
+
+    async def _suspect_the_pepper(self, key: str) -> None:
+        """With a wrong pepper every key is unknown, and nothing else would say why. Looks once a minute."""
+        now = asyncio.get_running_loop().time()
+        if now < self._suspect_again_at:
+            return
+        self._suspect_again_at = now + SUSPECT_SECONDS
+        if await self._directory.of_another_pepper(ApiKey(key).display_prefix, self._peppers.ids):
+            metrics.KEYS_OF_ANOTHER_PEPPER.inc()
+            log.error(
+                "a key that seems to be ours is unknown: is API_KEY_PEPPER the one that the keys were made with?",
+                extra={"pepper_ids": self._peppers.ids},
+            )
 
     def _is_unknown(self, digest: bytes) -> bool:
         until = self._unknown.get(digest)

@@ -23,6 +23,7 @@ __all__ = [
     "ESTIMATED",
     "FIRST_BYTE",
     "FLAWED_REPORTS",
+    "KEYS_OF_ANOTHER_PEPPER",
     "LOG_LINES_DROPPED",
     "MODELS_FILE_VALID",
     "OFFLINE_ADMISSIONS",
@@ -140,6 +141,10 @@ MODELS_FILE_VALID = Gauge(
     "poindexter_models_file_valid",
     "0 while the newest models file is refused and the one before serves.",
     multiprocess_mode="livemin",
+)
+KEYS_OF_ANOTHER_PEPPER = Counter(
+    "poindexter_keys_of_another_pepper",
+    "Looks, at most one a minute, at which an unknown key seemed to be one of ours: the pepper may be wrong.",
 )
 LOG_LINES_DROPPED = Counter(
     "poindexter_log_lines_dropped", "Log lines dropped because standard output was blocked, closed or full."
