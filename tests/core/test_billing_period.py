@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.billing_period import billing_period
+from core.billing_period import billing_period, billing_periods
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,14 @@ def test_a_moment_lies_in_its_own_period(moment: datetime) -> None:
     assert period.day == 1
     assert 0 <= (moment.date() - period).days <= 30
     assert billing_period(datetime(period.year, period.month, 1, tzinfo=UTC)) == period
+
+
+@given(st.datetimes(min_value=datetime(2000, 2, 1), max_value=datetime(9000, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_periods_follow_each_other_without_a_gap(moment: datetime) -> None:
+    periods = billing_periods(moment)
+
+    assert periods.current == billing_period(moment)
+    assert moment < periods.ends < periods.following_ends
+    assert billing_periods(periods.ends).current == periods.following
+    assert billing_periods(periods.ends).previous == periods.current
+    assert billing_periods(periods.ends).ends == periods.following_ends

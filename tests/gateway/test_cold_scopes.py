@@ -228,3 +228,39 @@ async def test_each_time_that_redis_refuses_writes_an_account_has_its_whole_offl
 
     assert served[0] > 0
     assert served == [served[0]] * 3
+
+
+async def test_the_period_that_pays_is_the_one_that_the_account_names_in_redis(installation: Installation) -> None:
+    """By the clock of Redis: the running period until it ends, then the next one, then Postgres is asked."""
+    customer = installation.customer()
+    gateway = installation.start_gateway()
+    account = installation.keys_of(customer).account(customer.account_id)
+    await ask(gateway, customer)
+    named = installation.account_counters(customer)
+    current, following = named["period"], named["next_period"]
+
+    installation.redis.hset(account, "period_ends", 1)
+    await ask(gateway, customer)
+    installation.redis.hset(account, "next_period_ends", 1)
+    await ask(gateway, customer)
+
+    periods = [booked.event.period.isoformat() for booked in installation.wait_events(customer, 3)]
+    assert periods == [current, following, current]
+    pending = {name: value for name, value in installation.key_counters(customer).items() if name.startswith("pending")}
+    assert set(pending) == {f"pending:{current}", f"pending:{following}"}
+
+
+async def test_a_full_minute_takes_no_trust_from_a_key(installation: Installation, valkey_server: ValkeyServer) -> None:
+    customer = installation.customer(concurrent_requests=1)
+    gateway = installation.start_gateway()
+    await ask(gateway, customer)
+    under_way = asyncio.create_task(ask(gateway, customer, "[[sim first_byte_ms=400]]"))
+    await until(lambda: installation.account_counters(customer)["in_flight"] == "1", "a request under way")
+    refused, _ = await ask(gateway, customer)
+    await under_way
+
+    valkey_server.kill()
+    await until(lambda: gateway.ready()["status"] == 503, "red readiness")
+    served, _ = await ask(gateway, customer)
+
+    assert (refused.status, served.status) == (429, 200)

@@ -132,6 +132,8 @@ async def test_a_redis_that_came_back_older_is_set_right_at_the_first_look(
 
         assert same_server == "1000"
         assert (await bench.account(account))[f"ledger:{PERIOD}"] == "3000"
+        # Gateways admit again without a look at Postgres of their own.
+        assert (await bench.account(account))["epoch"] == await server_epoch(bench.redis)
         assert await bench.counters.check() == []
 
 
