@@ -174,6 +174,7 @@ class Connection(asyncio.Protocol):
         else:
             self._pool.lost(self)
             self._end_by_peer(exchange, exc)
+        self._parser.close()
 
     def pause_writing(self) -> None:
         self._writing_paused = True

@@ -180,6 +180,10 @@ class Exchange:
             connection.release()
         elif self._error is None:
             self.abort()
+        if self._error is not None:
+            # What was raised holds the frames it passed, and they hold this exchange: only the garbage collector would
+            # end such a cycle.
+            self._error = ExchangeAborted("the exchange is closed", dispatched=self.dispatched)
 
     # Called by the pool and the connection.
 

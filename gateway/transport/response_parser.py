@@ -85,6 +85,10 @@ class ResponseParser:
             self.complete = True
         return self.complete
 
+    def close(self) -> None:
+        """The connection is gone: nothing can be fed any more. The engine and its parser hold each other until then."""
+        del self._engine
+
     def _feed_head(self, data: bytes) -> None:
         room = self._head_room
         if len(data) <= room:

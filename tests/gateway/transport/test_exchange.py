@@ -207,10 +207,13 @@ async def test_the_first_reason_to_abort_stays() -> None:
 
         exchange.abort(ClientLeft())
         exchange.abort(ValueError())
-        exchange.close()
         exchange.abort()
 
         with pytest.raises(ClientLeft):
+            await exchange.next_chunk()
+
+        exchange.close()
+        with pytest.raises(ExchangeAborted, match="closed"):
             await exchange.next_chunk()
 
 
