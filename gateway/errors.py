@@ -15,11 +15,11 @@ What the gateway refuses, and how it says so.
   x BodyTooLarge          413  request_too_large
   x UnsupportedCoding     415  unsupported_content_encoding
   x RateLimited           429  rate_limit_exceeded    carries `retry_after`
-  x UpstreamRateLimited   429  upstream_rate_limited  every target is at its provider's limit
+  x UpstreamRateLimited   429  upstream_rate_limited  the target that comes back first is at its provider's limit
   x UpstreamRefused       4xx  the upstream's own     every upstream would refuse this request; its answer is passed on
   x UpstreamFailed        502  upstream_error         every target was tried
   x UpstreamOverloaded    503  upstream_overloaded    every target was tried, the last one is overloaded
-  x NoTargetAvailable     503  no_provider_available  every target's circuit is open
+  x NoTargetAvailable     503  no_provider_available  every target's circuit is open, or its provider's places are taken
   x Overloaded            503  overloaded             this process has too many open requests, or is draining
   x Unavailable           503  service_unavailable    limits or the ledger's stream can't be reached
   x UpstreamTimeout       504  upstream_timeout
