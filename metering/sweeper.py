@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 
 from core import script_calls
 from core.failpoints import Failpoints
+from core.key_directory import server_epoch
 from core.lua_scripts import ScriptRunner
 from core.redis_keys import ShardKeys
 from core.usage_event import MalformedEvent, UsageEvent, read_claim, with_period
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 MAX_ENDED_PER_ROUND = 200
 """Of each shard."""
+COLD = b"cold"
+"""What `settle` answers when the scopes were not published for this life of Redis."""
 MAX_SUSPECTS = 2_000
 """Of each shard: the others follow when these have been ended."""
 
@@ -89,10 +92,15 @@ class Sweeper:
         event = with_period(stored[b"event"], period)  # The reservation was taken from this period.
         kind, cost, tokens = _charge(event)
         self._failpoints.reach("sweeper_before_settle")
+        epoch = await server_epoch(self._redis)
         settled = await self._scripts.run(
-            script_calls.settle(keys, period=period, cost=cost, tokens=tokens, event=event, only_if_expired=True)
+            script_calls.settle(
+                keys, period=period, cost=cost, tokens=tokens, event=event, only_if_expired=True, epoch=epoch
+            )
         )
         self._failpoints.reach("sweeper_after_settle")
+        if settled == COLD:
+            return False  # Redis has restarted: first `counter_watch` has to tell it what was spent.
         if settled and kind == "unreadable":
             log.error("swept a reservation whose event cannot be read", extra={"event_id": event_id})
         return await self._count(kind, settled)

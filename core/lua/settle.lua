@@ -12,8 +12,8 @@
 -- Without a reservation (a replay from the spool, a lost Redis, a second delivery) the event is put on the stream all the
 -- same: the ledger ignores an id it has seen, and `confirm` takes the pending amount back.
 --
--- A scope of another epoch may have forgotten what was spent, so its room is not to be trusted: with a reservation no more
--- is charged than was reserved, without one the answer is `cold` and nothing has happened: publish and come again.
+-- A scope of another epoch may have forgotten what was spent: its room is not to be trusted, nor is a reservation, since
+-- others may have used the room that it was promised. The answer is `cold` and nothing has happened: publish and come again.
 --
 -- Returns {charged, waived} in nano-dollars, 'cold', or nil when the sweeper came too early or too late.
 
@@ -36,8 +36,7 @@ local scopes = {}
 for scope = 1, 2 do
     local values = redis.call('HMGET', KEYS[scope], 'cap', 'reserved', 'ledger:' .. ARGV[2], 'pending:' .. ARGV[2],
         'in_flight', 'minute', 'minute_tokens', 'epoch')
-    local cold = ARGV[7] ~= '' and values[8] ~= ARGV[7]
-    if cold and not reservation[1] then return 'cold' end
+    if ARGV[7] ~= '' and values[8] ~= ARGV[7] then return 'cold' end
     local found = {
         cap = tonumber(values[1] or ''), reserved = tonumber(values[2] or 0), pending = tonumber(values[4] or 0),
         in_flight = tonumber(values[5] or 0), minute = values[6], minute_tokens = tonumber(values[7] or 0),
@@ -46,7 +45,7 @@ for scope = 1, 2 do
         local spent = tonumber(values[3] or 0) + found.pending
         local cap_then = tonumber(reservation[3 + scope] or '')  -- Without one, all that was reserved was granted.
         local promised = cap_then and math.min(held, cap_then - spent) or held
-        charged = math.min(charged, math.max(cold and 0 or found.cap - spent, promised, 0))
+        charged = math.min(charged, math.max(found.cap - spent, promised, 0))
     end
     scopes[scope] = found
 end

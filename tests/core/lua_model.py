@@ -159,7 +159,7 @@ class Model:
     ) -> list[int] | str | None:
         if only_if_expired and not (admission.live and admission.lease_expired):
             return None
-        if epoch and not admission.live and any(scope.epoch != epoch for scope in admission.scopes):
+        if epoch and any(scope.epoch != epoch for scope in admission.scopes):
             return "cold"
         held = admission.cost if admission.live else 0
         charged = cost
@@ -167,8 +167,7 @@ class Model:
             if scope.limits is not None and scope.limits.cap is not None:
                 spent = self.spent(scope, admission.period)
                 promised = held if cap_then is None else min(held, cap_then - spent)
-                room = scope.limits.cap - spent if epoch in ("", scope.epoch) else 0
-                charged = min(charged, max(room, promised, 0))
+                charged = min(charged, max(scope.limits.cap - spent, promised, 0))
         if admission.live:
             admission.live, admission.tokens = False, tokens
         self.entries.append(Entry(admission, charged, cost - charged))

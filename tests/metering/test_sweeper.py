@@ -227,3 +227,22 @@ async def test_a_round_takes_a_bounded_number_and_says_whether_there_is_more(
 
         assert more == (expired >= 200)
         assert await bench.redis.zcard(shard.leases) == max(0, expired - 200)
+
+
+async def test_what_an_older_redis_brings_back_is_ended_only_when_it_knows_again_what_was_spent(
+    database_url: str, redis_url: str
+) -> None:
+    """S8: the reservation is there again, but not what others have used of the cap since."""
+    item = event(cost=700, estimated="lease_expired")
+    async with workbench(database_url, redis_url) as bench:
+        await bench.open_scopes(item)
+        await bench.admit(item, cost=1_000, lease_ms=EXPIRED_MS)
+        account = ShardKeys.of(item.account_id, SHARDS).account(item.account_id)
+        await bench.redis.hset(account, "epoch", "an earlier life")
+
+        await bench.sweeper.round()
+        ended_early = await bench.entries_left()
+        await bench.open_scopes(item)
+        await bench.sweeper.round()
+
+        assert (ended_early, await bench.entries_left()) == (0, 1)
