@@ -104,7 +104,8 @@ class Reservation:
         is answered."""
         self._end()
         void = self._draft.void(status, self.target, self.attempt)
-        return self._settlement.release(self.keys, void, self._draft.principal, self._offline_cost)
+        sure = not self._needs_intent
+        return self._settlement.release(self.keys, void, self._draft.principal, self._offline_cost, sure=sure)
 
     def ended_on_error(self) -> "_EndedOnError":
         """`async with`: an error inside releases; a client that hangs up after the request was sent pays its input."""

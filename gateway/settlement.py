@@ -88,31 +88,33 @@ class Settlement:
         _count(event)
         if offline_cost is not None:
             self._exposure.correct(principal, offline_cost, event.cost)
-        return self._end(keys, Record(Kind.SETTLEMENT, event), on_trust=offline_cost is not None)
+        return self._end(keys, Record(Kind.SETTLEMENT, event))
 
     def release(
-        self, keys: ReservationKeys, void: UsageEvent, principal: Principal, offline_cost: int | None
+        self, keys: ReservationKeys, void: UsageEvent, principal: Principal, offline_cost: int | None, *, sure: bool
     ) -> Awaitable[None]:
-        """`void` is recorded if something else may have been, or may be later."""
+        """`void` is recorded if something else may have been, or may be later. `sure`: Redis has admitted the request,
+        and the connection has not been lost since. Otherwise a reservation that is there now proves nothing: it may be
+        one that an older Redis has brought back, whose estimate is in the ledger already."""
         metrics.counter(metrics.SETTLEMENTS, void.outcome).inc()
         if offline_cost is not None:
             self._exposure.correct(principal, offline_cost, 0)
-        kind = Kind.SETTLEMENT if self._spool.intended(keys.event_id) else Kind.RELEASE
-        return self._end(keys, Record(kind, void), on_trust=offline_cost is not None)
+        kind = Kind.RELEASE if sure and not self._spool.intended(keys.event_id) else Kind.SETTLEMENT
+        return self._end(keys, Record(kind, void))
 
     def give_back(self, void: UsageEvent) -> None:
         """Redis may hold a reservation that nobody has been given. Nobody waits for this either: `void` takes care that
         the estimate, if there is one, is never charged."""
         self._spool.put(Record(Kind.RELEASE, void))
 
-    def _end(self, keys: ReservationKeys, record: Record, *, on_trust: bool) -> Awaitable[None]:
-        ends_with_event = record.kind is Kind.SETTLEMENT
-        call = self._settle(keys, record) if ends_with_event else script_calls.release(keys)
+    def _end(self, keys: ReservationKeys, record: Record) -> Awaitable[None]:
+        releases = record.kind is Kind.RELEASE
+        call = script_calls.release(keys) if releases else self._settle(keys, record)
         try:
             reply = self._pipeline.call(call)
         except RedisAway:
             return self._spool.put(record)
-        return self._await(reply, keys, record, void_if_gone=not (ends_with_event or on_trust))
+        return self._await(reply, keys, record, void_if_gone=releases)
 
     def _settle(self, keys: ReservationKeys, record: Record) -> Call:
         return script_calls.settle_event(keys, record.event, epoch=self._pipeline.epoch)

@@ -5,8 +5,8 @@ derives them, so a record outlives every change of the scripts. Pure.
     <CRC-32, 8 hex digits> {"v":1,"kind":"settlement","intent":false,"event":"<the event's wire form>"}
 
 * `settlement`: put the event into the ledger.
-* `release`: nothing was used. The event, with no usage, is for the case that the reservation has gone meanwhile: it
-  takes the place of the estimate that the sweeper has recorded.
+* `release`: nothing was used. The event, with no usage, goes into the ledger as well: it takes the place of an estimate
+  that the sweeper may have recorded meanwhile.
 * An *intent* is the ending of a request that is still under way, should nobody be left to end it.
 
 The first form, `["settle" or "release", keys, arguments, intent]`, was a call of a script. It is still read.

@@ -9,7 +9,7 @@ from core import script_calls
 from core.redis_keys import ReservationKeys
 from gateway.cold_scopes import COLD, ColdScopes
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError
-from gateway.spool_record import Kind, Record
+from gateway.spool_record import Record
 
 __all__ = ["Replay"]
 
@@ -38,11 +38,11 @@ class Replay:
         return [result for result in results if isinstance(result, str)]
 
     async def _send(self, record: Record) -> str:
+        """A release too is sent as its event: whatever Redis still holds of it, the sweeper's estimate may be in
+        the ledger."""
         event = record.event
         keys = ReservationKeys.of(event.account_id, event.key_id, event.event_id, self._shard_count)
         try:
-            if record.kind is Kind.RELEASE and await self._pipeline.call(script_calls.release(keys)) == 1:
-                return ""
             call = script_calls.settle_event(keys, event, epoch=self._pipeline.epoch)
             if await self._pipeline.call(call) == COLD:
                 await self._cold_scopes.settle(keys, event)
