@@ -83,6 +83,7 @@ class Admission:
         )
         keys = ReservationKeys.of(principal.account_id, principal.key_id, event_id, self._shard_count)
         demand = Demand.of(chat, model)
+        connection_number = self._pipeline.connection_number  # A later one makes the answer doubtful.
         try:
             reply = await self._ask(draft, keys, demand)
             if reply[0] == COLD:  # A new, emptied or restarted Redis.
@@ -106,7 +107,7 @@ class Admission:
         self._exposure.remember(principal, draft.period, time.monotonic())
         if self._exposure.used(principal) and self._spool.empty:
             self._exposure.give_back(principal)
-        return self._reservation(draft, keys, demand, granted, cost, Limits(*left))
+        return self._reservation(draft, keys, demand, granted, cost, Limits(*left), connection_number)
 
     async def _ask(self, draft: EventDraft, keys: ReservationKeys, demand: Demand) -> Any:
         return await self._pipeline.call(
@@ -143,10 +144,17 @@ class Admission:
             raise otherwise
         metrics.OFFLINE_ADMISSIONS.inc()
         draft.period = period
-        return self._reservation(draft, keys, demand, demand.output_tokens, demand.cost, None)
+        return self._reservation(draft, keys, demand, demand.output_tokens, demand.cost)
 
     def _reservation(
-        self, draft: EventDraft, keys: ReservationKeys, demand: Demand, granted: int, cost: int, limits: Limits | None
+        self,
+        draft: EventDraft,
+        keys: ReservationKeys,
+        demand: Demand,
+        granted: int,
+        cost: int,
+        limits: Limits | None = None,
+        connection_number: int | None = None,
     ) -> Reservation:
         return Reservation(
             self._settlement,
@@ -156,7 +164,7 @@ class Admission:
             charge_terms=ChargeTerms(demand.likely_input_tokens, granted * demand.choices, demand.max_input_tokens),
             granted_output=granted,
             limits=limits,
-            on_trust=limits is None,
+            connection_number=connection_number,
         )
 
 

@@ -23,21 +23,25 @@ class ColdScopes:
         self._directory = directory
         self._look_ups = look_ups
 
-    async def publish(self, principal: Principal) -> None:
-        """Raises Unavailable."""
+    async def publish(self, principal: Principal) -> bool:
+        """False when Postgres has no such account or key. Raises Unavailable."""
         epoch, directory = self._pipeline.epoch, self._directory
         account_id, key_id = principal.account_id, principal.key_id
-        await self._look_ups.ask(("account", account_id), lambda: directory.publish_account(account_id, epoch=epoch))
-        await self._look_ups.ask(("key", key_id), lambda: directory.publish_key(key_id, epoch=epoch))
+        ask = self._look_ups.ask
+        account = await ask(("account", account_id), lambda: directory.publish_account(account_id, epoch=epoch))
+        key = await ask(("key", key_id), lambda: directory.publish_key(key_id, epoch=epoch))
+        return account is not None and key is not None
 
     async def settle(self, keys: ReservationKeys, event: UsageEvent) -> Reply:
-        """Once more, what `settle` has answered with COLD. Raises RedisAway when Postgres can't say what was spent: it
-        can't be settled now."""
+        """Once more, what `settle` has answered with COLD. Raises RedisAway when nobody can say what was spent:
+        it can't be settled now."""
         try:
-            await self.publish(Principal(event.account_id, event.key_id))
+            known = await self.publish(Principal(event.account_id, event.key_id))
         except Unavailable as error:
             raise RedisAway(error.message) from error
         reply = await self._pipeline.call(script_calls.settle_event(keys, event, epoch=self._pipeline.epoch))
-        if reply == COLD:  # Postgres has no such account or key: there is no cap to keep.
+        if reply == COLD and known:
+            raise RedisAway("restarted once more while the account was looked up")
+        if reply == COLD:  # There is no cap to keep.
             reply = await self._pipeline.call(script_calls.settle_event(keys, event))
         return reply

@@ -71,11 +71,17 @@ class RedisPipeline:
         self._reply_seconds = reply_seconds
         self._on_change = on_change
         self._connection: _Connection | None = None
+        self._connections = 0
         self._answered_at = 0.0
 
     @property
     def connected(self) -> bool:
         return self._connection is not None
+
+    @property
+    def connection_number(self) -> int:
+        """Which one of this process' connections there is now, from 1; 0 while there is none."""
+        return self._connections if self._connection is not None else 0
 
     @property
     def epoch(self) -> str:
@@ -110,6 +116,7 @@ class RedisPipeline:
                 continue
             pause = FIRST_PAUSE_SECONDS
             self._connection = connection
+            self._connections += 1
             self._on_change(True)
             try:
                 await connection.lost.wait()

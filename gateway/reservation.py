@@ -40,7 +40,7 @@ class Reservation:
         charge_terms: ChargeTerms,
         granted_output: int,
         limits: Limits | None,
-        on_trust: bool,
+        connection_number: int | None,
     ) -> None:
         self.event_id = draft.event_id
         self.keys = keys
@@ -50,8 +50,8 @@ class Reservation:
         self.charge_terms = charge_terms
         self.limits = limits
         """What the account has left; None when Redis could not say."""
-        self.on_trust = on_trust
-        """Redis could not say whether it may: it holds nothing there, and what it owes goes to the disk first."""
+        self.on_trust = connection_number is None
+        """Redis could not say whether it may: what it owes goes to the disk first."""
         self.attempt = 0
         self.sent = False
         """The transport has handed the request of this attempt to a connection: the upstream may be at work on it."""
@@ -61,22 +61,29 @@ class Reservation:
         self.settled: UsageEvent | None = None
         self._settlement = settlement
         self._draft = draft
-        self._needs_intent = on_trust
+        self._connection_number = connection_number
+        """Of the connection on which Redis admitted it."""
+        self._put_down = False
         self._ended = False
 
     @property
     def ended(self) -> bool:
         return self._ended
 
+    @property
+    def _in_doubt(self) -> bool:
+        """Nobody knows what Redis has of this, or will have when it comes back."""
+        return self._put_down or self._connection_number != self._settlement.connection_number
+
     async def dispatch(self, target: Target) -> None:
         """A request is about to be sent. From now on what it owes survives this process: `admit` has left an estimate
-        in Redis, and where it could not, or where Redis has gone since, one is put on the disk.
+        in Redis, and where that is in doubt, one is put on the disk.
 
         Raises SpoolFailed when the disk does not take it: then the request must not be sent.
         """
         self.attempt += 1
         self.target = target
-        if self.attempt == 1 and (self._needs_intent or not self._settlement.redis_connected):
+        if self.attempt == 1 and self._in_doubt:
             await self._settlement.intend(self.estimate())
 
     def renew(self) -> None:
@@ -85,10 +92,11 @@ class Reservation:
             self._settlement.renew(self.keys, self.estimate(), self.put_down)
 
     def put_down(self) -> None:
-        """Redis has gone, or has lost this: what the request owes goes to the disk, without waiting for it."""
+        """Redis has gone, or has lost this: what the request owes goes to the disk, without waiting for it. If nothing
+        has been sent yet, `dispatch` waits for it."""
+        self._put_down = True
         if self.attempt and not self._ended:
             self._settlement.intend(self.estimate())
-        self._needs_intent = True  # Not sent yet: `dispatch` waits for it.
 
     def settle(self, ending: Ending) -> Awaitable[None]:
         """End with usage. The ending is on its way when this returns; await the result all the same.
@@ -104,8 +112,9 @@ class Reservation:
         is answered."""
         self._end()
         void = self._draft.void(status, self.target, self.attempt)
-        sure = not self._needs_intent
-        return self._settlement.release(self.keys, void, self._draft.principal, self._offline_cost, sure=sure)
+        return self._settlement.release(
+            self.keys, void, self._draft.principal, self._offline_cost, in_doubt=self._in_doubt
+        )
 
     def ended_on_error(self) -> "_EndedOnError":
         """`async with`: an error inside releases; a client that hangs up after the request was sent pays its input."""

@@ -7,8 +7,10 @@ or its answer never comes, the ending goes to the spool; replaying an ending tha
 in the ledger, because the event's id is the same. What Redis acknowledged a moment before it was lost is sent again for
 the same price (`recent_endings`).
 
-A release records nothing, unless there may be an estimate of the request somewhere: the sweeper's, when the reservation
-has gone, or the intent on the disk. Then a *void* event, without usage, takes the estimate's place in the ledger.
+A release records nothing where that is enough: Redis has admitted the request with an answer, on a connection that has
+not been lost since, and still has the reservation. In all other cases there may be an estimate somewhere: one that the
+sweeper recorded, an intent on the disk, a reservation in a Redis that comes back older. Then a *void* event, without
+usage, is settled: it frees the reservation as well, and takes the place of every estimate in the ledger.
 """
 
 import asyncio
@@ -28,7 +30,7 @@ from gateway.exposure import Exposure
 from gateway.recent_endings import RecentEndings
 from gateway.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError, Reply
 from gateway.spool import Spool
-from gateway.spool_record import Kind, Record
+from gateway.spool_record import Record
 
 __all__ = ["Settlement"]
 
@@ -54,8 +56,9 @@ class Settlement:
         self._lease_ms = lease_ms
 
     @property
-    def redis_connected(self) -> bool:
-        return self._pipeline.connected
+    def connection_number(self) -> int:
+        """Of the connection to Redis; 0 while there is none."""
+        return self._pipeline.connection_number
 
     def redis_lost(self) -> None:
         """What it acknowledged last, it may have forgotten when it comes back."""
@@ -88,43 +91,39 @@ class Settlement:
         _count(event)
         if offline_cost is not None:
             self._exposure.correct(principal, offline_cost, event.cost)
-        return self._end(keys, Record(Kind.SETTLEMENT, event))
+        return self._end(keys, Record(event))
 
     def release(
-        self, keys: ReservationKeys, void: UsageEvent, principal: Principal, offline_cost: int | None, *, sure: bool
+        self, keys: ReservationKeys, void: UsageEvent, principal: Principal, offline_cost: int | None, *, in_doubt: bool
     ) -> Awaitable[None]:
-        """`void` is recorded if something else may have been, or may be later. `sure`: Redis has admitted the request,
-        and the connection has not been lost since. Otherwise a reservation that is there now proves nothing: it may be
-        one that an older Redis has brought back, whose estimate is in the ledger already."""
+        """`in_doubt`: something else may have been recorded, or may be later. `void` takes its place."""
         metrics.counter(metrics.SETTLEMENTS, void.outcome).inc()
         if offline_cost is not None:
             self._exposure.correct(principal, offline_cost, 0)
-        kind = Kind.RELEASE if sure and not self._spool.intended(keys.event_id) else Kind.SETTLEMENT
-        return self._end(keys, Record(kind, void))
+        return self._end(keys, Record(void), by_release=not in_doubt)
 
     def give_back(self, void: UsageEvent) -> None:
         """Redis may hold a reservation that nobody has been given. Nobody waits for this either: `void` takes care that
         the estimate, if there is one, is never charged."""
-        self._spool.put(Record(Kind.RELEASE, void))
+        self._spool.put(Record(void))
 
-    def _end(self, keys: ReservationKeys, record: Record) -> Awaitable[None]:
-        releases = record.kind is Kind.RELEASE
-        call = script_calls.release(keys) if releases else self._settle(keys, record)
+    def _end(self, keys: ReservationKeys, record: Record, *, by_release: bool = False) -> Awaitable[None]:
+        call = script_calls.release(keys) if by_release else self._settle(keys, record)
         try:
             reply = self._pipeline.call(call)
         except RedisAway:
             return self._spool.put(record)
-        return self._await(reply, keys, record, void_if_gone=releases)
+        return self._await(reply, keys, record, by_release=by_release)
 
     def _settle(self, keys: ReservationKeys, record: Record) -> Call:
         return script_calls.settle_event(keys, record.event, epoch=self._pipeline.epoch)
 
     async def _await(
-        self, reply: "asyncio.Future[Reply]", keys: ReservationKeys, record: Record, *, void_if_gone: bool
+        self, reply: "asyncio.Future[Reply]", keys: ReservationKeys, record: Record, *, by_release: bool
     ) -> None:
         try:
             answer = await reply
-            if void_if_gone and answer == 0:
+            if by_release and answer == 0:  # Somebody else has ended it, with an estimate.
                 answer = await self._pipeline.call(self._settle(keys, record))
             if answer == COLD:
                 answer = await self._cold_scopes.settle(keys, record.event)
@@ -132,7 +131,7 @@ class Settlement:
             await self._spool.put(record)
         except RedisReplyError as error:
             # Out of memory, a read-only replica: the ending waits in the spool until somebody has mended it.
-            log.warning("redis refused an ending", extra={"kind": record.kind, "error": str(error)})
+            log.warning("redis refused an ending", extra={"outcome": record.event.outcome, "error": str(error)})
             await self._spool.put(record)
         except asyncio.CancelledError:
             # The command is out, its answer unknown. Put down without waiting: the spool writes it in any case.

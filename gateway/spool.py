@@ -7,8 +7,9 @@ does every open one when Redis is lost: even a process that dies before Redis is
 
 `replay` sends what waits in the files of this process and of dead ones (`spool_backlog`).
 
-When the disk refuses, endings stay in memory, from where they are sent as soon as Redis is there; intents are refused
-so that their requests are not sent, and `healthy` turns False so that no new request is admitted on trust.
+When the disk refuses, endings stay in memory, from where they are sent as soon as Redis is there. Intents are refused:
+a request that waits for its own is not sent, that of one under way is tried again and again. `healthy` turns False, so
+that no new request is admitted on trust.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from gateway.recent_endings import RecentEndings
 from gateway.redis_pipeline import RedisAway, RedisPipeline
 from gateway.spool_backlog import Backlog
 from gateway.spool_file import SpoolFile, count_rejected, create_file, try_directory
-from gateway.spool_record import Kind, Record
+from gateway.spool_record import Record
 from gateway.spool_replay import Replay
 
 __all__ = ["Spool", "SpoolFailed", "SpoolUnusable"]
@@ -41,6 +42,7 @@ CARRY_SECONDS = 30.0
 TRY_SECONDS = 30.0
 """Between two tries of a disk that has nothing to do: an outage of Redis is too late to find out."""
 
+Waiting = tuple[Record, "asyncio.Future[None] | None"]
 DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE})
 
 
@@ -69,8 +71,9 @@ class Spool:
         self._recent = recent
         self._replay = Replay(pipeline, cold_scopes, shard_count=shard_count)
         self._backlog = Backlog(directory, pipeline, self._replay)
-        self._waiting: deque[tuple[Record, asyncio.Future[None] | None]] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._intended: set[str] = set()
+        self._refused_intents: dict[str, Record] = {}
         self._work = asyncio.Event()
         self._writing = asyncio.Lock()
         self._replaying = asyncio.Lock()
@@ -87,16 +90,27 @@ class Spool:
     def put(self, record: Record) -> "asyncio.Future[None]":
         """Take an ending that Redis has to get. The future ends when it is on the disk, or stays in memory because the
         disk refuses."""
-        return self._put(record)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if len(self._waiting) < MAX_WAITING:
+            metrics.SPOOLED.inc()
+            self._waiting.append((record, future))
+            self._work.set()
+        elif record.intent:
+            self._fail(future, "too many records wait for the disk")
+        else:
+            # The last resort of a full disk: whoever reads the log can still put it on the stream.
+            log.critical("an ending could not be kept", extra={"record": record.encode().decode()})
+            future.set_result(None)
+        return future
 
     def put_intent(self, event: UsageEvent) -> "asyncio.Future[None]":
         """Take the ending of a request that goes on, for the case that this process dies. `ended` takes it back.
 
         The future raises SpoolFailed when the disk refuses.
         """
-        record = Record(Kind.SETTLEMENT, event, intent=True)
+        record = Record(event, intent=True)
         self._intended.add(record.event_id)
-        return self._put(record)
+        return self.put(record)
 
     def put_all(self, records: Iterable[Record]) -> None:
         """Take endings that nobody waits for."""
@@ -152,6 +166,8 @@ class Spool:
     async def flush(self) -> None:
         """Bring everything that waits to the disk. On failure the endings stay in memory for the next call."""
         async with self._writing:  # The end of the process flushes too: two at once would drop each other's records.
+            again, self._refused_intents = self._refused_intents, {}
+            self._waiting.extendleft((record, None) for event_id, record in again.items() if self.intended(event_id))
             while batch := list(islice(self._waiting, FLUSH_BATCH)):
                 try:
                     await asyncio.to_thread(self._write, [record for record, _ in batch])
@@ -174,25 +190,13 @@ class Spool:
                 log.warning("spool replay interrupted", extra={"error": repr(error)})
         self._count()
 
-    def _put(self, record: Record) -> "asyncio.Future[None]":
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if len(self._waiting) < MAX_WAITING:
-            metrics.SPOOLED.inc()
-            self._waiting.append((record, future))
-            self._work.set()
-        elif record.intent:
-            self._fail(future, "too many records wait for the disk")
-        else:
-            # The last resort of a full disk: whoever reads the log can still put it on the stream.
-            log.critical("an ending could not be kept", extra={"record": record.encode().decode()})
-            future.set_result(None)
-        return future
-
     def _refused(self, error: OSError) -> None:
         self._disk_failed(error)
         for _ in range(len(self._waiting)):
             record, future = self._waiting.popleft()
-            if not record.intent:
+            if record.intent:
+                self._refused_intents[record.event_id] = record
+            else:
                 self._waiting.append((record, future))
             if future is None or future.done():
                 continue
@@ -211,9 +215,12 @@ class Spool:
         future.set_exception(SpoolFailed(reason))
         future.exception()  # Nobody waits for the intent of a request that is under way.
 
-    def _take_off(self, batch: Iterable[tuple[Record, "asyncio.Future[None] | None"]]) -> None:
+    def _take_off(self, batch: Iterable[Waiting], *, but_intents: bool = False) -> None:
         for record, future in batch:
             self._waiting.popleft()
+            if but_intents and record.intent:
+                self._waiting.append((record, future))
+                continue
             if not record.intent:
                 self._intended.discard(record.event_id)
             if future is not None and not future.done():
@@ -240,7 +247,7 @@ class Spool:
                 batch = list(islice(self._waiting, SEND_BATCH))
                 endings = [item for item in batch if not item[0].intent]
                 refusals = await self._replay.send([record for record, _ in endings])
-                self._take_off(endings)
+                self._take_off(batch, but_intents=True)  # Those only the disk can take.
                 for item, refusal in zip(endings, refusals, strict=True):
                     if refusal:
                         self._waiting.append(item)

@@ -4,18 +4,17 @@ derives them, so a record outlives every change of the scripts. Pure.
 
     <CRC-32, 8 hex digits> {"v":1,"kind":"settlement","intent":false,"event":"<the event's wire form>"}
 
-* `settlement`: put the event into the ledger.
-* `release`: nothing was used. The event, with no usage, goes into the ledger as well: it takes the place of an estimate
-  that the sweeper may have recorded meanwhile.
-* An *intent* is the ending of a request that is still under way, should nobody be left to end it.
+Whoever replays it settles the event: also one that says that nothing was used. To release the reservation would not be
+enough, for the sweeper may have recorded an estimate, and Redis may have come back with a reservation that had ended.
+An *intent* is the ending of a request that is still under way, should nobody be left to end it.
 
-The first form, `["settle" or "release", keys, arguments, intent]`, was a call of a script. It is still read.
+Still read: the kind `release`, whose event says that nothing was used, and the first form of all, a call of a script:
+`["settle" or "release", keys, arguments, intent]`.
 """
 
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -26,9 +25,10 @@ from core.principal import AccountId, KeyId
 from core.token_usage import CLASSES, TokenUsage
 from core.usage_event import MalformedEvent, Outcome, UsageEvent
 
-__all__ = ["DamagedRecord", "Kind", "Record", "UnknownRecord", "read_record"]
+__all__ = ["DamagedRecord", "Record", "UnknownRecord", "read_record"]
 
 VERSION = 1
+KIND, KINDS_READ = "settlement", ("settlement", "release")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TIMESTAMP_SHIFT = 80
 """Bits of a UUIDv7 below its milliseconds."""
@@ -42,14 +42,8 @@ class UnknownRecord(ValueError):
     """A whole record that this version cannot read. The message says why and repeats no content."""
 
 
-class Kind(StrEnum):
-    SETTLEMENT = "settlement"
-    RELEASE = "release"
-
-
 @dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
 class Record:
-    kind: Kind
     event: UsageEvent
     intent: bool = False
 
@@ -59,7 +53,7 @@ class Record:
 
     def encode(self) -> bytes:
         """One line."""
-        stored = {"v": VERSION, "kind": self.kind, "intent": self.intent, "event": self.event.encode().decode()}
+        stored = {"v": VERSION, "kind": KIND, "intent": self.intent, "event": self.event.encode().decode()}
         text = orjson.dumps(stored)
         return b"%08x %b\n" % (zlib.crc32(text), text)
 
@@ -75,7 +69,9 @@ def read_record(line: bytes) -> Record:
             return _of_the_first_form(*stored)
         if stored["v"] != VERSION:
             raise UnknownRecord("a version that is not known here")
-        return Record(Kind(stored["kind"]), UsageEvent.decode(stored["event"]), stored["intent"] is True)
+        if stored["kind"] not in KINDS_READ:
+            raise UnknownRecord("a kind that is not known here")
+        return Record(UsageEvent.decode(stored["event"]), stored["intent"] is True)
     except MalformedEvent as error:
         raise UnknownRecord(f"its event is malformed: {error}") from None
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
@@ -86,9 +82,9 @@ def read_record(line: bytes) -> Record:
 
 def _of_the_first_form(script: str, keys: list[str], arguments: list[Any], intent: bool) -> Record:
     if script == "settle":
-        return Record(Kind.SETTLEMENT, UsageEvent.decode(arguments[4]), intent is True)
+        return Record(UsageEvent.decode(arguments[4]), intent is True)
     if script == "release":
-        return Record(Kind.RELEASE, _void(keys, UUID(arguments[0])), intent is True)
+        return Record(_void(keys, UUID(arguments[0])), intent is True)
     raise UnknownRecord("a script that is not known here")
 
 

@@ -7,7 +7,7 @@ from core.redis_keys import ReservationKeys, ShardKeys
 from core.token_usage import TokenUsage
 from core.usage_event import Outcome, UsageEvent, instant_of
 from gateway.event_id import event_id
-from gateway.spool_record import Kind, Record
+from gateway.spool_record import Record
 from tests.services import valkey
 
 ACCOUNT = AccountId(7)
@@ -43,15 +43,15 @@ def event(name: str, *, account: AccountId = ACCOUNT, estimated: str = "", outco
 
 
 def settlement(name: str, **more: Any) -> Record:
-    return Record(Kind.SETTLEMENT, event(name, **more))
+    return Record(event(name, **more))
 
 
 def intent(name: str) -> Record:
-    return Record(Kind.SETTLEMENT, event(name, estimated="gateway_lost"), intent=True)
+    return Record(event(name, estimated="gateway_lost"), intent=True)
 
 
-def release(name: str) -> Record:
-    return Record(Kind.RELEASE, event(name, outcome=Outcome.RELEASED))
+def void(name: str) -> Record:
+    return Record(event(name, outcome=Outcome.RELEASED))
 
 
 def keys_of(name: str) -> ReservationKeys:

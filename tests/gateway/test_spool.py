@@ -25,7 +25,7 @@ from gateway.redis_pipeline import RedisPipeline
 from gateway.spool import Spool, SpoolFailed, SpoolUnusable
 from gateway.spool_file import adopt_files, create_file
 from gateway.spool_record import Record
-from tests.gateway.endings import ACCOUNT, SHARDS, endings, event, events, intent, keys_of, release, settlement
+from tests.gateway.endings import ACCOUNT, SHARDS, endings, event, events, intent, keys_of, settlement, void
 from tests.services import valkey
 
 SCRIPTS = [load_script(name) for name in ("admit", "settle", "release")]
@@ -72,8 +72,8 @@ class UnknownToPostgres(ColdScopes):
     def __init__(self, redis: RedisPipeline) -> None:
         self._pipeline = redis
 
-    async def publish(self, principal: Principal) -> None:
-        return None
+    async def publish(self, principal: Principal) -> bool:
+        return False
 
 
 def spool_in(directory: Path, redis: RedisPipeline) -> Spool:
@@ -377,8 +377,8 @@ async def test_the_calls_that_the_first_form_of_the_spool_kept_are_still_underst
         event("given back").event_id: (Outcome.RELEASED, "", 0),
         event("gone").event_id: (Outcome.RELEASED, "", 0),
     }
-    void = next(one for one in await events(redis_url) if one.outcome is Outcome.RELEASED)
-    assert (void.day, void.period) == (event("gone").day, event("gone").period)
+    gone = next(one for one in await events(redis_url) if one.event_id == event("gone").event_id)
+    assert (gone.day, gone.period) == (event("gone").day, event("gone").period)
     assert files_in(tmp_path) == []
     async with valkey(redis_url) as client:
         assert await client.exists(keys_of("given back").reservation) == 0
@@ -403,19 +403,22 @@ async def reserve(redis: RedisPipeline, name: str) -> None:
     await redis.command("ZADD", keys.leases, 1, keys.event_id)
 
 
-async def test_a_release_ends_its_reservation_and_takes_the_place_of_what_the_sweeper_recorded(
-    tmp_path: Path, redis_url: str
+@pytest.mark.parametrize("kind", ["settlement", "release"])
+async def test_what_was_released_ends_its_reservation_and_takes_the_place_of_every_estimate(
+    tmp_path: Path, redis_url: str, kind: str
 ) -> None:
-    """A reservation that has gone may have left an estimate in the ledger, and one that is there may be back from an
-    older Redis: the void event replaces the estimate in any case."""
-    write(tmp_path, release("held"), release("gone"))
+    """A reservation that is there proves nothing: Redis may have come back with it after its estimate was recorded. It
+    used to be released without a word to the ledger, which kept the estimate. `release` is the form before."""
+    file = create_file(tmp_path)
+    for name in ("held", "gone"):
+        file.append(line_of({"v": 1, "kind": kind, "intent": False, "event": void(name).event.encode().decode()}))
+    file.close()
     async with connected(redis_url) as redis:
         await reserve(redis, "held")
         await replay_all(tmp_path, redis)
 
-    voids = await events(redis_url)
-    assert {void.event_id for void in voids} == {event("held").event_id, event("gone").event_id}
-    assert {(void.outcome, void.cost, void.usage.total) for void in voids} == {("released", 0, 0)}
+    found = {one.event_id: (one.outcome, one.cost, one.usage.total) for one in await events(redis_url)}
+    assert found == {event(name).event_id: (Outcome.RELEASED, 0, 0) for name in ("held", "gone")}
     async with valkey(redis_url) as client:
         assert await client.exists(keys_of("held").reservation) == 0
 
@@ -436,6 +439,7 @@ async def test_when_the_disk_refuses_endings_wait_in_memory_and_intents_are_refu
         assert isinstance(intended.exception(), SpoolFailed)
         assert not spool.healthy
 
+        spool.ended(str(event("intent").event_id))
         directory.unlink()
         await spool.flush()
 
@@ -522,6 +526,48 @@ async def test_a_directory_that_can_be_written_is_left_as_it_was(tmp_path: Path)
 
     assert spool.healthy
     assert list((tmp_path / "new").iterdir()) == []
+
+
+async def test_the_intent_of_a_request_under_way_is_tried_until_the_disk_takes_it(tmp_path: Path) -> None:
+    """Refused once and never tried again, it was missing when its process died after the disk was mended."""
+    directory = tmp_path / "spool"
+    directory.write_text("a file where the directory should be")
+    async with pipeline("redis://127.0.0.1:1") as away:
+        spool = spool_in(directory, away)
+        for name in ("under way", "ended", "under way"):
+            spool.put_intent(event(name, estimated="gateway_lost"))
+        await spool.flush()
+        spool.ended(str(event("ended").event_id))
+        await spool.flush()
+        directory.unlink()
+        await spool.flush()
+
+        assert files_in(directory)[0].read_bytes() == intent("under way").encode()
+        let_go(spool)
+
+
+async def test_an_intent_among_endings_that_are_sent_from_memory_waits_for_the_disk(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """It used to be dropped in place of an ending, and its request waited for ever."""
+    directory = tmp_path / "spool"
+    directory.write_text("a file where the directory should be")
+    async with connected(redis_url) as redis:
+        spool = spool_in(directory, redis)
+        spool.put(settlement("first"))
+        await spool.flush()
+        intended = spool.put_intent(event("intent"))
+        spool.put(settlement("second"))
+
+        await spool.replay()
+        sent, written = await endings(redis_url), intended.done()
+        directory.unlink()
+        await spool.flush()
+
+        assert (sent, written) == (["first", "second"], False)
+        assert intended.result() is None
+        assert spool.intended(str(event("intent").event_id))
+        let_go(spool)
 
 
 async def test_a_disk_that_fills_up_keeps_nothing_half(tmp_path: Path, redis_url: str) -> None:

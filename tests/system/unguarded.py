@@ -26,7 +26,7 @@ def without_spool() -> None:
         future.set_result(None)
         return future
 
-    Spool._put = drop  # type: ignore[method-assign]
+    Spool.put = drop  # type: ignore[method-assign]
     Spool.put_all = lambda self, records: None  # type: ignore[method-assign]
 
 
