@@ -5,7 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -64,9 +64,11 @@ def spooled(installation: Installation) -> int:
 
 def break_the_spool(installation: Installation) -> None:
     """Its directory can't be written any more, whoever tries."""
-    if installation.spool_directory.exists():
-        shutil.rmtree(installation.spool_directory)
-    installation.spool_directory.write_text("a file where the directory should be")
+    directory = installation.spool_directory
+    while not directory.is_file():  # The gateway that tries its disk just now makes the directory again.
+        shutil.rmtree(directory, ignore_errors=True)
+        with suppress(IsADirectoryError):
+            directory.write_text("a file where the directory should be")
 
 
 async def test_a_gateway_that_starts_before_redis_refuses_and_then_counts_globally(
