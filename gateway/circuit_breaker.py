@@ -18,18 +18,18 @@ refusal that may be the request's own fault counts once for each account.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 
 __all__ = ["TRANSITIONS", "Action", "Circuit", "CircuitBreaker", "Event", "State"]
 
 
-class State(Enum):
+class State(StrEnum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half open"
 
 
-class Event(Enum):
+class Event(StrEnum):
     """How an attempt has gone."""
 
     ANSWERED = "answered"
@@ -45,7 +45,7 @@ class Event(Enum):
     """The client hung up: it says nothing about the upstream."""
 
 
-class Action(Enum):
+class Action(StrEnum):
     STAY = "stay"
     RESET = "reset"
     CLOSE = "close"

@@ -69,11 +69,12 @@ class EventDraft:
             cost=model.prices.cost(ending.usage, ending.service_tier, self.service_tier),
             status=ending.status,
             outcome=ending.outcome,
-            estimated=ending.estimated
-            if model.prices.knows(ending.service_tier)
-            else ending.estimated or UNPRICED_TIER,
+            estimated=ending.estimated or self._unpriced(ending.service_tier),
             attempt=attempt,
             stream=self.stream,
             latency_ms=ending.latency_ms,
             first_byte_ms=ending.first_byte_ms,
         )
+
+    def _unpriced(self, served_tier: str) -> str:
+        return UNPRICED_TIER if served_tier and not self.model.prices.knows(served_tier) else ""

@@ -42,10 +42,11 @@ def refuse_unpriced(chat: ChatRequest, model: Model) -> None:
                 _require(kind, model, f"`{name}`", name)
     if chat.media and any(part.get("input_audio") is not None for part in chat.media):
         _require("audio", model, "Sound as input", "messages")
-    for index, tool in enumerate(_list(document.get("tools"))):
-        _require_own_tool(tool, model, f"tools[{index}].type")
-    _require_text(document.get("modalities"), model)
-    if not model.prices.knows(chat.service_tier):
+    if tools := document.get("tools"):
+        _require_own_tools(tools, model)
+    if modalities := document.get("modalities"):
+        _require_text(modalities, model)
+    if chat.service_tier and not model.prices.knows(chat.service_tier):
         message = f"The service tier {chat.service_tier[:64]!r} has no price for {model.name!r} here."
         raise InvalidRequest(f"{message} Send auto or default.", param="service_tier", code="unsupported_parameter")
 
@@ -54,6 +55,11 @@ def _require_text(modalities: object, model: Model) -> None:
     for modality in _list(modalities):
         if modality != "text":
             _require("audio" if modality == "audio" else "images", model, "An answer beside text", "modalities")
+
+
+def _require_own_tools(tools: object, model: Model) -> None:
+    for index, tool in enumerate(_list(tools)):
+        _require_own_tool(tool, model, f"tools[{index}].type")
 
 
 def _require_own_tool(tool: object, model: Model, param: str) -> None:

@@ -23,6 +23,8 @@ CACHE_WRITTEN = (
     ("", "cache_creation_input_tokens"),
 )
 """Names of one count, and the object that it stands in ("" is the report itself): the first that is there counts."""
+CACHE_PLACES = frozenset(place or name for place, name in (*CACHE_READ, *CACHE_WRITTEN))
+"""A report without any of them does not speak of a cache."""
 
 
 class Counter:
@@ -90,6 +92,8 @@ def read_usage(usage: object, *, input_includes_cache: bool = True) -> tuple[Tok
 
 def _cache(counter: Counter, usage: dict[str, Any], whole: int) -> tuple[int, int]:
     """Read from and written to the provider's cache."""
+    if CACHE_PLACES.isdisjoint(usage):
+        return 0, 0
     cached = _first_reported(counter, usage, CACHE_READ, whole)
     return cached, _first_reported(counter, usage, CACHE_WRITTEN, whole - cached)
 
