@@ -100,7 +100,9 @@ def _renumbered(state: State, rank: dict[int, int]) -> State:
     def entries(items: tuple[Entry, ...]) -> tuple[Entry, ...]:
         return tuple([Entry(rank[one[0]], *one[1:]) for one in items])
 
-    letters = tuple([Letter(rank[one[0]], *one[1:]) for one in state.ledger.letters])
+    letters = tuple(
+        [Letter(rank[one.number], *one[1:4], rank.get(one.put_back, one.put_back)) for one in state.ledger.letters]
+    )
     stalled = state.stalled
     return state._replace(
         redis=state.redis._replace(stream=entries(state.redis.stream)),

@@ -151,7 +151,14 @@ def _stopped(state: State, number: int, protocol: Protocol) -> State:
 
 def _crashed(state: State, protocol: Protocol) -> State:
     redis = state.redis if state.stalled is None else state.stalled
-    state = state._replace(redis=redis._replace(published=False), stalled=None, late=(), refusing=False)
+    letters = tuple([letter._replace(put_back=-1) for letter in state.ledger.letters])  # Their replay has failed.
+    state = state._replace(
+        redis=redis._replace(published=False),
+        ledger=state.ledger._replace(letters=letters),
+        stalled=None,
+        late=(),
+        refusing=False,
+    )
     for number, gateway in enumerate(state.gateways):
         if gateway.link == UP and gateway.frozen:
             state = state._replace(gateways=put(state.gateways, number, gateway._replace(link=BROKEN)))

@@ -97,18 +97,7 @@ def _book(ledger: Ledger, entry: Entry, protocol: Protocol) -> Ledger:
         ledger = ledger._replace(version=ledger.version + 1)
     elif row.kind == ESTIMATE != entry.kind and protocol.own_ending_replaces_estimate:
         ledger, moved = ledger._replace(rows=put(ledger.rows, entry.request, Row(entry.kind, entry.charged))), True
-    if protocol.parked_until_recorded and ledger.letters:
-        rest = _still_parked(ledger, entry.request)
-        ledger, moved = ledger._replace(letters=rest), moved or len(rest) < len(ledger.letters)
     return _moved(ledger, protocol) if moved else ledger
-
-
-def _still_parked(ledger: Ledger, request: int) -> tuple[Letter, ...]:
-    """Without the letters that the row of their event makes superfluous: all but an own ending beside an estimate."""
-    row = ledger.rows[request]
-    return tuple(
-        [one for one in ledger.letters if one.request != request or (row and row.kind == ESTIMATE != one.kind)]
-    )
 
 
 def _park(ledger: Ledger, entry: Entry, protocol: Protocol) -> Ledger:
@@ -164,14 +153,14 @@ def _dead_letter_steps(state: State, protocol: Protocol) -> Steps:
     """`poindexter dead-letters replay`: on the stream first. A person may do it, or leave the letter."""
     ledger = state.ledger
     for position, letter in enumerate(ledger.letters):
-        if not letter.on_stream and not state.refusing:
+        if letter.put_back < 0 and not state.refusing:
             entry = Entry(next_number(state), letter.request, letter.kind, letter.charged)
             after = state._replace(
                 redis=state.redis._replace(stream=(*state.redis.stream, entry)),
-                ledger=ledger._replace(letters=put(ledger.letters, position, letter._replace(on_stream=True))),
+                ledger=ledger._replace(letters=put(ledger.letters, position, letter._replace(put_back=entry.number))),
             )
             yield Step("a person puts a dead letter back on the stream", position, OPTIONAL, after)
-        if letter.on_stream and not protocol.parked_until_recorded:
+        if letter.put_back >= 0 and (_on_redis_disk(state, letter) or not protocol.replay_waits_for_the_disk):
             rest = (*ledger.letters[:position], *ledger.letters[position + 1 :])
             marked = _moved(ledger._replace(letters=rest, total_is_due=True), protocol)
             yield Step("the dead letter is marked as replayed", position, FREE, state._replace(ledger=marked))
@@ -181,3 +170,8 @@ def _dead_letter_steps(state: State, protocol: Protocol) -> Steps:
             redis = scripts.confirm(state.redis, (), (scripts.total(ledger, protocol), ledger.version))
             after = after._replace(redis=redis)
         yield Step("Redis is told the total without the dead letter", 0, FREE, after)
+
+
+def _on_redis_disk(state: State, letter: Letter) -> bool:
+    """What WAITAOF waits for."""
+    return state.stalled is None or letter.put_back in [entry.number for entry in state.stalled.stream]

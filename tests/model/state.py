@@ -92,13 +92,14 @@ class Row(NamedTuple):
 
 
 class Letter(NamedTuple):
-    """A parked entry. `on_stream`: somebody replays it."""
+    """A parked entry."""
 
     number: int
     request: int
     kind: str
     charged: int
-    on_stream: bool = False
+    put_back: int = -1
+    """The new entry, while somebody replays it."""
 
 
 class Ledger(NamedTuple):
@@ -167,4 +168,5 @@ def numbers_in(state: State) -> set[int]:
             numbers.update([entry.number for entry in consumer.batch])
     if state.ledger.letters:
         numbers.update([letter.number for letter in state.ledger.letters])
+        numbers.update([letter.put_back for letter in state.ledger.letters if letter.put_back >= 0])
     return numbers
