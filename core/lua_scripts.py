@@ -53,10 +53,24 @@ class ScriptRunner:
 
     async def run_all(self, calls: Iterable[Call]) -> list[Any]:
         """In one round trip, each by itself: Redis serves others in between. The first error is raised at the end."""
+        return list(await (await self._pipeline(calls)).execute())
+
+    async def run_all_to_disk(self, calls: Iterable[Call], *, wait_ms: int) -> bool:
+        """The same, and wait until Redis has it on its disk. False: it has not. A server without an append-only file,
+        or too old to be asked, is taken at its word."""
+        pipeline = await self._pipeline(calls)
+        pipeline.waitaof(1, 0, wait_ms)  # On the same connection: it waits for what that one has written.
+        *replies, synced = await pipeline.execute(raise_on_error=False)
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        if errors:
+            raise errors[0]
+        return isinstance(synced, Exception) or synced[0] > 0
+
+    async def _pipeline(self, calls: Iterable[Call]) -> Any:
         pipeline = self._redis.pipeline(transaction=False)
         for call in calls:
             await self._script(call)(keys=call.keys, args=call.arguments, client=pipeline)
-        return list(await pipeline.execute())
+        return pipeline
 
     def _script(self, call: Call) -> Any:
         script = self._scripts.get(call.script)

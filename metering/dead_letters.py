@@ -24,11 +24,14 @@ from core.principal import AccountId, KeyId
 from core.redis_keys import ShardKeys
 from metering.aggregates import PeriodTotal, move_parked, totals_of
 from metering.entries import Entry, amount_of
+from metering.errors import RedisNotSynced
 from metering.scopes import ledger_total
 
 __all__ = ["DeadLetters", "ParkedEntry", "Selection", "Waiting"]
 
 LETTERS_PER_BATCH = 500
+SYNC_MS = 4_000
+"""Redis writes to its disk every second, and waits for a disk that stalls."""
 
 COLUMNS = (
     "dead_letter_id, stream, entry_id, fields, reason, parked_at, replayed_at, account_id, key_id, period,"
@@ -128,10 +131,14 @@ class DeadLetters:
     async def replay(self, selection: Selection, *, progress: Progress = lambda done: None) -> int:
         """Put them back on their streams and return how many there were. `progress` hears after each batch.
 
-        On the stream first, marked second: if we die between the two, they are replayed twice and recorded once."""
+        On the stream first, marked second: if we die between the two, they are replayed twice and recorded once. And
+        marked only when Redis has them on its disk, or a Redis that dies now would take them along. Raises
+        RedisNotSynced."""
 
         async def put_back(connection: asyncpg.pool.PoolConnectionProxy, letters: Batch) -> None:
-            await self._scripts.run_all([_replay_call(letter) for letter in letters])
+            calls = [_replay_call(letter) for letter in letters]
+            if not await self._scripts.run_all_to_disk(calls, wait_ms=SYNC_MS):
+                raise RedisNotSynced(f"Redis did not write them to its disk within {SYNC_MS} ms: replay them again.")
             await connection.execute(MARK_REPLAYED, [letter.dead_letter_id for letter in letters])
 
         return await self._end(selection, put_back, progress)

@@ -1,6 +1,7 @@
 """`poindexter dead-letters`: usage entries that could not be read, until they are replayed or written off."""
 
 import getpass
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from deploy.commands.running import ask
 from deploy.office import Office
 from deploy.printing import document, fail, table
 from metering.dead_letters import DeadLetters, ParkedEntry, Selection
+from metering.errors import RedisNotSynced
 
 __all__ = ["dead_letters"]
 
@@ -112,7 +114,10 @@ def _selection(dead_letter_id: int | None, everything: bool, reason: str) -> Sel
 
 
 def _end(state_directory: Path, selection: Selection, act: Callable[[DeadLetters], Awaitable[int]]) -> int:
-    count = ask(state_directory, lambda office: act(_letters(office)))
+    try:
+        count = ask(state_directory, lambda office: act(_letters(office)))
+    except RedisNotSynced as error:
+        fail(str(error), status=os.EX_TEMPFAIL)
     if not count and selection.dead_letter_id is not None:
         fail(f"There is no dead letter {selection.dead_letter_id} that waits.")
     return count

@@ -10,6 +10,7 @@ from core.principal import AccountId
 from core.redis_keys import ShardKeys
 from core.usage_event import UsageEvent
 from metering.dead_letters import Selection, Waiting
+from metering.errors import RedisNotSynced
 from tests.metering.events import NOW, event, of_tomorrow
 from tests.metering.workbench import SHARDS, Workbench, workbench
 
@@ -153,6 +154,25 @@ async def test_a_letter_that_died_between_stream_and_mark_is_replayed_twice_and_
 
         assert twice == (1400, 1400)
         await bench.assert_everything_adds_up([item])
+
+
+async def test_a_letter_waits_until_redis_has_its_entry_on_the_disk(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S4, for dead letters: what Redis confirms and loses must not be marked as replayed."""
+    monkeypatch.setattr("metering.dead_letters.SYNC_MS", 100)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.put(event(), e=of_tomorrow(event()))
+        await bench.drain()
+        await bench.redis.config_set("appendfsync", "no")  # It never says that something is on the disk.
+        try:
+            with pytest.raises(RedisNotSynced):
+                await bench.dead_letters.replay(Selection())
+        finally:
+            await bench.redis.config_set("appendfsync", "everysec")
+        waiting = (await bench.dead_letters.waiting()).letters
+
+        assert (waiting, await bench.dead_letters.replay(Selection())) == (1, 1)
 
 
 async def test_thousands_of_letters_are_replayed_in_one_go(database_url: str, redis_url: str) -> None:
