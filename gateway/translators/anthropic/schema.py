@@ -7,6 +7,7 @@ every type stands alone, which narrows what the model may answer and never widen
 inexpressible.
 """
 
+from collections import defaultdict
 from typing import Any
 
 import orjson
@@ -158,14 +159,20 @@ def _array(source: Schema, said: set[str], depth: int) -> Schema:
 def _require_an_end(schema: Schema) -> None:
     """A grammar is finite: no definition may contain itself."""
     named = {f"#/{name}/{key}": one for name in DEFINITIONS for key, one in _definitions(schema, name).items()}
-    left = {reference: _references(one, 0) for reference, one in named.items()}
-    while left:
-        ended = [reference for reference, used in left.items() if not used & left.keys()]
-        if not ended:
-            raise Inexpressible("A schema that contains itself")
-        for reference in ended:
-            del left[reference]
-    if "#" in _references(schema, 0):
+    open_references: dict[str, int] = {}
+    users: defaultdict[str, list[str]] = defaultdict(list)
+    for reference, definition in named.items():
+        used = _references(definition) & named.keys()
+        open_references[reference] = len(used)
+        for one in used:
+            users[one].append(reference)
+    ended = [reference for reference, count in open_references.items() if count == 0]
+    for reference in ended:  # It grows meanwhile: whoever uses only what has an end has one as well.
+        for user in users[reference]:
+            open_references[user] -= 1
+            if open_references[user] == 0:
+                ended.append(user)
+    if len(ended) < len(named) or "#" in _references(schema):
         raise Inexpressible("A schema that contains itself")
 
 
@@ -174,11 +181,16 @@ def _definitions(schema: Schema, name: str) -> Schema:
     return found if isinstance(found, dict) else {}
 
 
-def _references(value: object, depth: int) -> set[str]:
+def _references(schema: object) -> set[str]:
+    found: set[str] = set()
+    _note_references(schema, 0, found)
+    return found
+
+
+def _note_references(value: object, depth: int, found: set[str]) -> None:
     if depth > 4 * MAX_DEPTH:
         raise Inexpressible(f"A schema nested more than {MAX_DEPTH} levels deep")
-    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-    found = set().union(*(_references(one, depth + 1) for one in inner))
     if isinstance(value, dict) and isinstance(value.get("$ref"), str):
         found.add(value["$ref"])
-    return found
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _note_references(one, depth + 1, found)

@@ -7,6 +7,7 @@ An OpenAI message has no place for it, so our answers carry a field of their own
 how many characters of text and how many tool calls came before a block; a block without it came first.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,35 +72,52 @@ def _count(value: object) -> int:
     return value if type(value) is int and value > 0 else 0
 
 
-def interleaved(thoughts: list[Thought], texts: list[Block], calls: list[Block]) -> list[Block]:
+def interleaved(thoughts: list[Thought], parts: list[Block], calls: list[Block]) -> list[Block]:
     """The blocks of one assistant message in the order in which they came; Anthropic wants no thought at their end."""
-    if not thoughts or not (texts or calls):
-        return texts + calls
+    if not thoughts or not (parts or calls):
+        return parts + calls
     blocks: list[Block] = []
+    cut = _Cut(parts)
     characters = tool_calls = 0
     for thought in thoughts:
-        head, texts = _cut(texts, thought.characters - characters)
+        blocks += cut.take(thought.characters - characters) + calls[tool_calls : thought.tool_calls]
         characters = max(characters, thought.characters)
-        blocks += head + calls[tool_calls : thought.tool_calls]
         tool_calls = max(tool_calls, thought.tool_calls)
         blocks.append(thought.block)
-    blocks += texts + calls[tool_calls:]
+    blocks += cut.rest() + calls[tool_calls:]
     while blocks and blocks[-1]["type"] in FIELDS:
         blocks.pop()
     return blocks
 
 
-def _cut(texts: list[Block], characters: int) -> tuple[list[Block], list[Block]]:
-    """The first so many characters, and the rest; blank pieces say nothing and are refused."""
-    head: list[Block] = []
-    for index, block in enumerate(texts):
-        text = block["text"]
-        if characters < len(text):
-            if characters > 0:
-                head.append({"type": "text", "text": text[:characters]})
-                block = {**block, "text": text[characters:]}
-            rest = [block, *texts[index + 1 :]]
-            return [one for one in head if one["text"].strip()], [one for one in rest if one["text"].strip()]
-        characters -= len(text)
-        head.append(block)
-    return head, []
+class _Cut:
+    """Takes the content apart from its front, each character once. Blank pieces say nothing, and are refused."""
+
+    def __init__(self, parts: list[Block]) -> None:
+        self._parts = parts
+        self._index = 0
+        self._start = 0
+        """In the part at `_index`."""
+
+    def take(self, characters: int) -> list[Block]:
+        """The next so many characters; pictures and documents have none, and come with what follows them."""
+        taken = []
+        while characters > 0 and self._index < len(self._parts):
+            piece = self._piece(characters)
+            characters -= len(piece.get("text", ""))
+            taken.append(piece)
+        return [piece for piece in taken if piece.get("text", ".").strip()]
+
+    def rest(self) -> list[Block]:
+        pieces = [self._piece(sys.maxsize) for _ in range(self._index, len(self._parts))]
+        return [piece for piece in pieces if piece.get("text", ".").strip()]
+
+    def _piece(self, characters: int) -> Block:
+        part, start = self._parts[self._index], self._start
+        text = part.get("text", "")
+        if characters < len(text) - start:
+            self._start = start + characters
+            return {"type": "text", "text": text[start : self._start]}
+        self._index += 1
+        self._start = 0
+        return {**part, "text": text[start:]} if start else part

@@ -53,6 +53,22 @@ def test_text_in_parts_is_cut_where_the_whole_would_be() -> None:
 
 
 @pytest.mark.parametrize(
+    ("blocks", "order"),
+    [
+        ([SIGNED], ["thinking", "Hello", "image", " world", "c0"]),
+        ([after(5)], ["Hello", "thinking", "image", " world", "c0"]),
+        ([after(6)], ["Hello", "image", " ", "thinking", "world", "c0"]),
+        ([after(99)], ["Hello", "image", " world", "thinking", "c0"]),
+    ],
+)
+def test_e3_a_picture_in_the_content_has_no_characters(blocks: list[dict[str, Any]], order: list[str]) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    parts = [{"type": "text", "text": "Hello"}, picture, {"type": "text", "text": " world"}]
+
+    assert sent(blocks, parts, calls=1) == [one for one in order if one.strip()]
+
+
+@pytest.mark.parametrize(
     "unusable",
     [
         {"type": "thinking", "thinking": "no signature"},
