@@ -150,10 +150,10 @@ def _stopped(state: State, number: int, protocol: Protocol) -> State:
 
 
 def _crashed(state: State, protocol: Protocol) -> State:
-    redis = state.redis if state.stalled is None else state.stalled
+    assert state.stalled is not None
     letters = tuple([letter._replace(put_back=-1) for letter in state.ledger.letters])  # Their replay has failed.
     state = state._replace(
-        redis=redis._replace(published=False),
+        redis=state.stalled._replace(published=False),
         ledger=state.ledger._replace(letters=letters),
         stalled=None,
         late=(),

@@ -34,7 +34,9 @@ def admit(redis: Redis, request: int, protocol: Protocol) -> tuple[Redis, int]:
 
 
 def settle(redis: Redis, entry: Entry, protocol: Protocol) -> tuple[Redis, int]:
-    """settle.lua; `entry.charged` is the cost. Returns what was waived, or -1 for `cold`."""
+    """settle.lua; `entry.charged` is the cost. Returns what was waived, or -1 for `cold`.
+
+    The cap never changes here, so what was promised at admission is never more than what the cap has room for now."""
     reservation = redis.reservations[entry.request]
     if protocol.settle_asks_for_publication and not redis.published:
         return redis, -1
