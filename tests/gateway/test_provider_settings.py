@@ -6,7 +6,7 @@ Real gateway, canned upstream.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -99,11 +99,12 @@ class Asking:
         self._gateway, self._shared, self._customer = gateway, shared, customer
 
     def ask(
-        self, model: str, text: str = "Hello", headers: dict[str, str] | None = None, **more: Any
+        self, model: str, text: str = "Hello", headers: Mapping[str, str] | Sequence[tuple[str, str]] = (), **more: Any
     ) -> httpx.Response:
         body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
-        headers = {**self._customer.headers, **(headers or {})}
-        return httpx.post(f"{self._gateway.openai_url}/chat/completions", content=json.dumps(body), headers=headers)
+        own = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+        head = [*self._customer.headers.items(), *own]
+        return httpx.post(f"{self._gateway.openai_url}/chat/completions", content=json.dumps(body), headers=head)
 
     def refused(self, model: str, **more: Any) -> Any:
         """The error of a request that never went out."""
@@ -315,3 +316,13 @@ def test_c6_c7_its_path_and_its_further_members_too(asking: Asking) -> None:
     told = asking.ask("usual").json()["error"]
 
     assert told == {"type": "invalid_request_error", **error}
+
+
+def test_e17_a_header_in_two_lines_is_sent_on_whole(asking: Asking) -> None:
+    """The last line won."""
+    asking.canned.answer(message("hi", usage={"input_tokens": 10, "output_tokens": 5}))
+    betas = ["interleaved-thinking-2025-05-14", "context-management-2025-06-27"]
+
+    assert asking.ask("claude", headers=[("anthropic-beta", beta) for beta in betas]).status_code == 200
+
+    assert asking.canned.heads[-1]["anthropic-beta"] == ",".join(betas)

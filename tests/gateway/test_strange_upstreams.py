@@ -251,7 +251,7 @@ async def test_a_failure_behind_a_head_that_is_out_is_told_by_an_event(installat
     "noise", [b"\n" * 65_536, b": comment\n\n" * 5_000, ROLE * 500], ids=["blank lines", "comments", "roles"]
 )
 async def test_noise_without_content_is_no_answer(installation: Installation, noise: bytes) -> None:
-    """S21: it was kept, and searched again and again, for ten minutes."""
+    """S21, B21: it was kept, and searched again and again, for ten minutes."""
 
     async def make_noise(call: Call) -> None:
         await call.send(STREAM_HEAD)

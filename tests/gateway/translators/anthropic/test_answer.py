@@ -87,6 +87,15 @@ def test_the_reason_to_stop_is_said_in_openais_words(reason: str | None, finish:
     assert choice(answered(text("x"), reason=reason))["finish_reason"] == finish
 
 
+def test_c21_a_refusal_is_told_as_one_and_its_text_kept_apart() -> None:
+    """OpenAI ends such an answer with `stop`; Claude may have been cut short, which a client must see."""
+    refused = choice(answered(text("So far."), reason="refusal"))
+
+    assert refused["finish_reason"] == "content_filter"
+    assert refused["message"]["content"] == "So far."
+    assert refused["message"]["refusal"]
+
+
 def test_f43_tool_calls_with_and_without_input() -> None:
     message = choice(
         answered(
