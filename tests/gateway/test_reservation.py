@@ -1,5 +1,6 @@
 """One object, one ending; and what is owed if nobody ends it."""
 
+import asyncio
 import json
 from pathlib import Path
 from uuid import UUID
@@ -21,7 +22,7 @@ from gateway.reservation import AlreadyEnded, Reservation
 from gateway.settlement import Settlement
 from gateway.translators.openai_stream import OpenAIStream
 from tests.gateway.test_demand import MODELS
-from tests.gateway.test_spool import spool_in
+from tests.gateway.test_spool import SCRIPTS, UnknownToPostgres, spool_in
 
 EVENT_ID = UUID("01a21b81-eed6-7911-b0cd-37b51dc01949")
 TERMS = ChargeTerms(likely_input=20, max_output=100, max_input=1_000)
@@ -30,9 +31,14 @@ TERMS = ChargeTerms(likely_input=20, max_output=100, max_input=1_000)
 @pytest.fixture
 def reservation(tmp_path: Path) -> Reservation:
     """Of a request whose gateway has no connection to Redis: what it settles goes to the spool."""
-    pipeline = RedisPipeline(Secret("redis://127.0.0.1:1"), [], reply_seconds=1.0)
+    pipeline = RedisPipeline(Secret("redis://127.0.0.1:1"), SCRIPTS, reply_seconds=1.0)
     settlement = Settlement(
-        pipeline, spool_in(tmp_path, pipeline), RecentEndings(pipeline), Exposure(limit=0, memory=0), lease_ms=1_000
+        pipeline,
+        spool_in(tmp_path, pipeline),
+        RecentEndings(pipeline),
+        UnknownToPostgres(pipeline),
+        Exposure(limit=0, memory=0),
+        lease_ms=1_000,
     )
     occurred_at = instant_of(1_780_000_000_000)
     draft = EventDraft(
@@ -45,7 +51,7 @@ def reservation(tmp_path: Path) -> Reservation:
     )
     keys = ReservationKeys.of(AccountId(1), KeyId(2), EVENT_ID, 4)
     return Reservation(
-        settlement, draft, keys, cost=10, charge_terms=TERMS, granted_output=100, limits=None, on_trust=False
+        settlement, draft, keys, cost=10, charge_terms=TERMS, granted_output=100, limits=None, connection_number=1
     )
 
 
@@ -61,7 +67,7 @@ def content(text: str, **more: object) -> dict[str, object]:
 
 @pytest.mark.parametrize("second", ["settle", "release"])
 async def test_a_second_ending_raises(reservation: Reservation, second: str) -> None:
-    await reservation.settle(Ending(usage=TokenUsage(input=5), outcome=Outcome.COMPLETE))
+    first = reservation.settle(Ending(usage=TokenUsage(input=5), outcome=Outcome.COMPLETE))
 
     with pytest.raises(AlreadyEnded, match=str(EVENT_ID)):
         await (
@@ -69,6 +75,7 @@ async def test_a_second_ending_raises(reservation: Reservation, second: str) -> 
             if second == "release"
             else reservation.settle(Ending(usage=TokenUsage(), outcome=Outcome.COMPLETE))
         )
+    assert not asyncio.ensure_future(first).done()  # It waits for the disk, which nobody writes here.
 
 
 def test_before_an_answer_the_input_is_owed(reservation: Reservation) -> None:
