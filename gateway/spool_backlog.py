@@ -7,14 +7,15 @@ version refuses for ever is put aside before its file goes; the rest goes on.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.recent_endings import KEEP_SECONDS
-from gateway.redis_pipeline import RedisPipeline
-from gateway.spool_contents import Contents
+from gateway.redis_pipeline import RedisPipeline, RedisReplyError
+from gateway.spool_contents import Contents, Place
 from gateway.spool_file import SpoolFile, adopt_files, reject
 from gateway.spool_record import Record
 from gateway.spool_replay import Replay
@@ -48,6 +49,9 @@ class Backlog:
         """Held, so that no other process adopts them."""
         self._contents = Contents([])
         """Of these files, when they were last looked at."""
+        self._taken: dict[Place, str] = {}
+        """What of them Redis has taken in this life, or why it never will. Not sent again when the rest has to wait."""
+        self._taken_in = ""
         self._sent: list[_Sent] = []
         self._complained: set[str] = set()
 
@@ -73,20 +77,24 @@ class Backlog:
         contents, epoch = self._contents, self._pipeline.epoch
         if not contents.readable:
             return
+        if epoch != self._taken_in:
+            self._taken, self._taken_in = {}, epoch
         refusals = await self._send(contents)
         own = [(event_id, place) for event_id, place in contents.places.items() if place.is_own_intent]
         if under_way := [place for event_id, place in own if intended(event_id)]:
             await carry(await asyncio.to_thread(contents.read, under_way))
         self._files = [file for file in self._files if file not in contents.readable]
-        self._contents = Contents([])
-        now = asyncio.get_running_loop().time()
-        self._sent.append(_Sent(contents.readable, contents.unknown + refusals, epoch, now))
+        self._contents, self._taken = Contents([]), {}
+        self._sent.append(_Sent(contents.readable, contents.unknown + refusals, epoch, self._pipeline.answered_at))
         log.info("spool files replayed", extra={"files": len(contents.readable), "records": len(contents.places)})
 
     async def forget_sent(self, *, at_once: bool = False) -> None:
         """Remove the files that have been sent, unless another life of Redis may have lost what it took. Raises
-        OSError."""
-        due = asyncio.get_running_loop().time() - (0 if at_once else KEEP_SECONDS)
+        OSError, or RedisAway when it does not answer: from what it took before it fell silent, nothing is sure."""
+        if self._sent and not at_once:
+            with contextlib.suppress(RedisReplyError):  # An answer all the same.
+                await self._pipeline.command("PING")
+        due = self._pipeline.answered_at - (0 if at_once else KEEP_SECONDS)
         for sent in list(self._sent):
             if sent.epoch != self._pipeline.epoch:
                 self._files[:0] = sent.files
@@ -98,13 +106,19 @@ class Backlog:
 
     async def _send(self, contents: Contents) -> list[tuple[bytes, str]]:
         """Everything but the intents of this process, which knows better. Returns what was refused for ever."""
-        places = [place for place in contents.places.values() if not place.is_own_intent]
-        refused: list[tuple[bytes, str]] = []
+        every = [place for place in contents.places.values() if not place.is_own_intent]
+        places = [place for place in every if place not in self._taken]
         for start in range(0, len(places), REPLAY_BATCH):
-            records = await asyncio.to_thread(contents.read, places[start : start + REPLAY_BATCH])
-            reasons = await self._replay.send(records)
-            refused += [(record.encode(), reason) for record, reason in zip(records, reasons, strict=True) if reason]
-        return refused
+            batch = places[start : start + REPLAY_BATCH]
+            answers, away = await self._replay.try_to_send(await asyncio.to_thread(contents.read, batch))
+            for place, refusal in zip(batch, answers, strict=True):
+                if refusal is not None:
+                    self._taken[place] = refusal
+            if away is not None:
+                raise away
+        refused = [place for place in every if self._taken[place]]
+        records = await asyncio.to_thread(contents.read, refused)
+        return [(record.encode(), self._taken[place]) for place, record in zip(refused, records, strict=True)]
 
     def _remove(self, sent: _Sent) -> None:
         if sent.refused:

@@ -31,15 +31,25 @@ class Replay:
 
     async def send(self, records: Sequence[Record]) -> list[str]:
         """For each record, why Redis will never take it, or nothing: it has. Raises RedisAway: try all again later."""
+        refusals, away = await self.try_to_send(records)
+        if away is not None:
+            raise away
+        return [refusal or "" for refusal in refusals]
+
+    async def try_to_send(self, records: Sequence[Record]) -> tuple[list[str | None], RedisAway | None]:
+        """The same, with None for what has to be tried again later, and why."""
         results = await asyncio.gather(*(self._send(record) for record in records), return_exceptions=True)
+        refusals: list[str | None] = []
+        away = None
         for result in results:
-            if isinstance(result, BaseException):
+            if isinstance(result, RedisAway):
+                away = result
+            elif isinstance(result, BaseException):
                 raise result
-        return [result for result in results if isinstance(result, str)]
+            refusals.append(None if isinstance(result, RedisAway) else result)
+        return refusals, away
 
     async def _send(self, record: Record) -> str:
-        """A release too is sent as its event: whatever Redis still holds of it, the sweeper's estimate may be in
-        the ledger."""
         event = record.event
         keys = ReservationKeys.of(event.account_id, event.key_id, event.event_id, self._shard_count)
         try:

@@ -20,6 +20,7 @@ from deploy.local.valkey import ValkeyServer
 from gateway import spool as spool_module
 from gateway import spool_backlog
 from gateway.cold_scopes import ColdScopes
+from gateway.errors import Unavailable
 from gateway.recent_endings import RecentEndings
 from gateway.redis_pipeline import RedisPipeline
 from gateway.spool import Spool, SpoolFailed, SpoolUnusable
@@ -669,6 +670,64 @@ async def test_what_was_replayed_is_sent_again_to_another_life_of_redis(
 
     assert kept == 1
     assert await endings(redis_url) == ["one"]
+
+
+async def test_a_redis_that_falls_silent_after_it_took_a_file_may_have_lost_it(
+    tmp_path: Path, redis_url: str, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answered, was frozen before its disk had what it took, and killed: seconds that it slept prove nothing."""
+    monkeypatch.setattr(spool_backlog, "KEEP_SECONDS", 0.5)
+    async with connected(redis_url) as redis:
+        spool = spool_in(tmp_path, redis)
+        spool.put(settlement("one"))
+        async with running(spool):
+            await until(lambda: spool.empty)
+            async with valkey(redis_url) as client:
+                await client.flushall()
+            valkey_server.pause()
+            await until(lambda: not redis.connected)
+            kept = len(files_in(tmp_path))
+            valkey_server.kill()
+            valkey_server.start()
+            await until(lambda: not files_in(tmp_path))
+
+    assert kept == 1
+    assert await endings(redis_url) == ["one"]
+
+
+async def test_what_redis_has_taken_is_not_sent_again_while_the_rest_has_to_wait(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """Postgres can't say what an account has spent since Redis was restarted: for an hour, say. Every second all that
+    the others had used went on the stream once more."""
+    cold = AccountId(10)
+    assert keys_of("a").stream == ShardKeys.of(cold, SHARDS).usage_stream
+    write(tmp_path, settlement("a"), settlement("cold", account=cold), settlement("b"))
+    async with connected(redis_url) as redis:
+        scopes = PostgresAwayFor(redis, cold)
+        spool = Spool(tmp_path, redis, RecentEndings(redis), scopes, shard_count=SHARDS)
+        for number in range(3):
+            await spool.replay()
+            write(tmp_path, settlement(f"later-{number}"))
+        waiting = await endings(redis_url)
+        scopes.away_for = None
+        await spool.replay()
+        await spool.finish(seconds=5)
+
+    assert waiting == ["a", "b", "later-0", "later-1"]
+    assert sorted(await endings(redis_url)) == ["a", "b", "cold", "later-0", "later-1", "later-2"]
+    assert files_in(tmp_path) == []
+
+
+class PostgresAwayFor(UnknownToPostgres):
+    def __init__(self, redis: RedisPipeline, account: AccountId) -> None:
+        super().__init__(redis)
+        self.away_for: AccountId | None = account
+
+    async def publish(self, principal: Principal) -> bool:
+        if principal.account_id == self.away_for:
+            raise Unavailable("Postgres does not answer.")
+        return await super().publish(principal)
 
 
 async def test_an_unreadable_file_stops_no_other(tmp_path: Path, redis_url: str) -> None:
