@@ -17,7 +17,7 @@ def joined(name: bytes, first: bytes, second: bytes) -> bytes | None:
     return first + (b"; " if name == b"cookie" else b", ") + second
 
 
-def head_without_upgrade(method: bytes, target: bytes, fields: dict[bytes, bytes]) -> bytes:
+def head_without_upgrade(method: bytes, target: bytes, version: bytes, fields: dict[bytes, bytes]) -> bytes:
     """The same request without its offer to change the protocol."""
     kept = {name: value for name, value in fields.items() if name not in (b"upgrade", b"http2-settings", b"connection")}
     tokens = [token.strip() for token in fields.get(b"connection", b"").split(b",")]
@@ -25,4 +25,4 @@ def head_without_upgrade(method: bytes, target: bytes, fields: dict[bytes, bytes
     if options:
         kept[b"connection"] = options
     lines = [b"%b: %b\r\n" % field for field in kept.items()]
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(lines))
+    return b"%b %b HTTP/%b\r\n%b\r\n" % (method, target, version, b"".join(lines))

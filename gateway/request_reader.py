@@ -9,7 +9,7 @@ The reading side of a client connection: uvicorn's, with bounds.
 import asyncio
 
 import orjson
-from httptools import HttpParserError, HttpParserUpgrade
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -80,7 +80,10 @@ class RequestReader(HttpToolsProtocol):
                 self.parser.feed_data(rest)
             except HttpParserUpgrade as upgrade:  # The parser takes even a body for the other protocol's.
                 rest = memoryview(rest)[upgrade.args[0] :]
-                self.parser.feed_data(head_without_upgrade(self.parser.get_method(), self.url, self._fields))
+                method, version = self.parser.get_method(), self.parser.get_http_version()
+                self.parser = HttpRequestParser(self)  # The one before would read no head after `connection: close`.
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # As uvicorn's.
+                self.parser.feed_data(head_without_upgrade(method, self.url, version.encode(), self._fields))
             else:
                 return
 

@@ -220,6 +220,26 @@ async def test_an_offer_of_another_protocol_is_ignored(
     assert statuses == [200] * 3
 
 
+@pytest.mark.parametrize("connection", ["Upgrade, close", "close, Upgrade", "Upgrade"])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_offer_of_another_protocol_on_a_connection_s_last_request_is_ignored(
+    gateway: RunningGateway, customer: Customer, connection: str, version: str, stream: bool
+) -> None:
+    """S11: with `connection: close` beside the offer, or HTTP/1.0, the request was taken for an unfinished head."""
+    sent = chat(customer, "[[sim words=3]]", stream=stream)
+    sent = sent.replace(b"HTTP/1.1\r\n", f"HTTP/{version}\r\nconnection: {connection}\r\nupgrade: h2c\r\n".encode())
+    async with wire(gateway.port) as client:
+        await client.send(sent)
+        head = await client.head()
+        ends = version == "1.0" or "close" in connection
+        answer = await client.read_to_end() if ends else b""
+
+    assert head.status == 200
+    assert head.headers.get("transfer-encoding") == ("chunked" if stream and version == "1.1" else None)
+    assert not ends or (b"[DONE]" in answer if stream else b'"chat.completion"' in answer)
+
+
 JAVA = """
 import java.net.URI;
 import java.net.http.*;
