@@ -168,10 +168,18 @@ def confirm(stream: str, entries: Sequence[ConfirmedEntry], totals: Sequence[Led
 
 
 def replay(
-    stream: str, fields: Mapping[bytes, bytes], *, scopes: tuple[str, ...] = (), period: str = "", charged: int = 0
+    stream: str,
+    fields: Mapping[bytes, bytes],
+    *,
+    scopes: tuple[str, ...] = (),
+    period: str = "",
+    charged: int = 0,
+    before: str = "",
 ) -> Call:
-    """`fields` are the entry's. Without scopes its amount is added to nothing: nobody can read whose it is."""
-    return Call("replay", (stream, *scopes), (period, charged, *(part for pair in fields.items() for part in pair)))
+    """`fields` are the entry's. Without scopes its amount is added to nothing: nobody can read whose it is. `before`:
+    the entry as which it was put back before, which may still be there."""
+    parts = (part for pair in fields.items() for part in pair)
+    return Call("replay", (stream, *scopes), (period, charged, before, *parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 One answered request, as it travels from the gateway through the usage stream into the ledger.
 
 The wire form is JSON with a version `v`. A reader knows every version ever written; a field is never given another
-meaning. The fields `account`, `key` and `period` are in every version, past and to come, under these names: an
-older reader that parks an event of tomorrow still knows whose it is (`read_claim`).
+meaning. The fields `id`, `account`, `key`, `period` and `estimated` are in every version, past and to come, under
+these names: an older reader that parks an event of tomorrow still knows which it is (`read_identity`) and whose it is
+(`read_claim`).
 
 The event's id, time, day and period are fixed when the request is admitted, so every later copy (a replay from the
 spool, a second delivery, the sweeper's estimate) is known as one.
@@ -35,6 +36,7 @@ __all__ = [
     "instant_of",
     "read_claim",
     "read_fields",
+    "read_identity",
     "with_period",
 ]
 
@@ -208,6 +210,16 @@ def read_claim(wire: bytes) -> Claim | None:
         _require_whole(numbers)
         _require_ids(fields)
         return Claim(AccountId(numbers[0]), KeyId(numbers[1]), _date(fields["period"]), numbers[2])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def read_identity(wire: bytes) -> tuple[str, bool] | None:
+    """Event id, and whether it is the sweeper's estimate; of any version, too. None of what has no event id."""
+    try:
+        fields = orjson.loads(wire)
+        event_id = fields["id"]
+        return (event_id, fields.get("estimated") == GATEWAY_LOST) if is_uuid(event_id) else None
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 

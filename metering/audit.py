@@ -80,7 +80,8 @@ class Audit:
         if waiting.letters:
             amount = f"{waiting.letters:,} dead letters wait, with {format_usd(waiting.charged)}"
             nameless = f"; {waiting.nameless:,} name no account" if waiting.nameless else ""
-            report.unfinished.append(f"{amount}{nameless}: `poindexter dead-letters list`")
+            on_stream = f"; {waiting.on_stream:,} have been put back on their streams" if waiting.on_stream else ""
+            report.unfinished.append(f"{amount}{nameless}{on_stream}: `poindexter dead-letters list`")
         report.unfinished += map(str, await self._backlog.late())
 
     async def _look_at_estimates(self, report: Report, since: date) -> None:

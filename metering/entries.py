@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 from core.principal import AccountId, KeyId
 from core.redis_keys import ShardKeys
-from core.usage_event import LARGEST_NUMBER, MalformedEvent, day_of, instant_of, read_claim, read_fields
+from core.usage_event import (
+    LARGEST_NUMBER,
+    MalformedEvent,
+    day_of,
+    instant_of,
+    read_claim,
+    read_fields,
+    read_identity,
+)
 
 __all__ = ["COLUMNS", "Amount", "DeadLetter", "Entry", "TimeBounds", "UsageRow", "amount_of", "usage_row"]
 
@@ -40,6 +48,11 @@ class DeadLetter:
     @property
     def amount(self) -> Amount | None:
         return amount_of(self.entry)
+
+    @property
+    def identity(self) -> tuple[str, bool] | None:
+        """Event id, and whether it is an estimate. None where the entry has no event id."""
+        return read_identity(self.entry.fields.get(b"e", b""))
 
 
 class UsageRow(NamedTuple):

@@ -8,6 +8,9 @@ An event that the gateway settled itself is worth more than the estimate that th
 seemed to be dead. Where fewer events were new than arrived, such estimates give way first: they move to
 `usage_replaced` and out of the sums, and the statement runs once more. So neither the order of arrival nor the cut
 between batches decides what the ledger holds in the end.
+
+A dead letter of an event that has now been recorded ends in the same transaction (`parking`). Whether any waits at all
+is asked within the statement that records, so it costs nothing as long as none does.
 """
 
 from collections.abc import Sequence
@@ -20,7 +23,7 @@ from core.usage_event import GATEWAY_LOST
 from metering.aggregates import SUMMED, WHOLE_ACCOUNT, PeriodTotal, add_to_aggregates, totals_of
 from metering.entries import COLUMNS, DeadLetter, UsageRow
 from metering.errors import PartitionMissing, RefusedRows
-from metering.parking import park
+from metering.parking import LETTERS_WAIT, park, unpark
 from metering.partitions import Partitions
 
 __all__ = ["Ledger", "Recorded"]
@@ -40,7 +43,8 @@ WITH recorded AS (
     ON CONFLICT (event_id, day) DO NOTHING   -- The day comes from the event, never from now().
     RETURNING period, day, account_id, key_id, model, estimated, {", ".join(SUMMED)}
 ), {add_to_aggregates("recorded")}
-SELECT estimated, count(*) AS events, sum(waived_nano_usd)::bigint AS waived FROM recorded GROUP BY estimated
+SELECT estimated, count(*) AS events, sum(waived_nano_usd)::bigint AS waived, ({LETTERS_WAIT}) AS letters_wait
+FROM recorded GROUP BY estimated
 """  # noqa: S608  # Made of constants.
 
 REPLACE = f"""
@@ -136,7 +140,10 @@ async def _insert(
     if sum(row["events"] for row in counted) < len(rows):
         replaced = await connection.fetchval(REPLACE)
         counted += await connection.fetch(RECORD) if replaced else []
+    letters_wait = not counted or counted[0]["letters_wait"]  # Where nothing was new, nobody has looked.
+    unparked = await unpark(connection) if letters_wait else []
     totals += [PeriodTotal(*row) for row in await connection.fetch(TOTALS)]
+    totals += await totals_of(connection, unparked)
     estimated: dict[str, int] = {}
     for row in counted:
         estimated[row["estimated"]] = estimated.get(row["estimated"], 0) + row["events"]

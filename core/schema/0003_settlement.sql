@@ -28,12 +28,19 @@ CREATE TABLE usage_replaced (
 
 CREATE INDEX usage_replaced_of_day ON usage_replaced (day);
 
--- Whose amount is parked, and what became of it. The first four are NULL where the entry does not even name them.
+-- Whose amount is parked, of which event, and what became of it. The first four, and the event's id, are NULL where the
+-- entry does not even name them. `is_estimate`: it is the sweeper's, which any row of the event makes superfluous.
+-- `replayed_at` (0002) says that the letter has ended: its event is in the ledger or, without an event id, it was put
+-- back on its stream. With an event id it waits until then; `on_stream_as` is the entry that it was put back as.
 ALTER TABLE usage_dead_letters
     ADD COLUMN account_id bigint,
     ADD COLUMN key_id bigint,
     ADD COLUMN period date,
     ADD COLUMN charged_nano_usd bigint,
+    ADD COLUMN event_id uuid,
+    ADD COLUMN is_estimate boolean NOT NULL DEFAULT false,
+    ADD COLUMN on_stream_since timestamptz,
+    ADD COLUMN on_stream_as text,
     ADD COLUMN written_off_at timestamptz,
     ADD COLUMN written_off_by text,
     ADD COLUMN written_off_reason text;
@@ -41,7 +48,10 @@ ALTER TABLE usage_dead_letters
 CREATE INDEX usage_dead_letters_waiting ON usage_dead_letters (dead_letter_id)
     WHERE replayed_at IS NULL AND written_off_at IS NULL;
 
--- Letters that wait already: whom they belong to stands in the entry. One that names nobody stays as it is.
+CREATE INDEX usage_dead_letters_of_event ON usage_dead_letters (event_id)
+    WHERE replayed_at IS NULL AND written_off_at IS NULL AND event_id IS NOT NULL;
+
+-- Letters that wait already: whom they belong to stands in the entry. What it does not say stays NULL.
 DO $$
 DECLARE
     letter record;
@@ -50,6 +60,15 @@ BEGIN
     FOR letter IN SELECT * FROM usage_dead_letters WHERE replayed_at IS NULL LOOP
         BEGIN
             event := convert_from(decode(letter.fields->>'e', 'base64'), 'UTF8')::jsonb;
+        EXCEPTION WHEN data_exception THEN
+            CONTINUE;
+        END;
+        UPDATE usage_dead_letters SET
+            event_id = (event->>'id')::uuid,
+            is_estimate = coalesce(event->>'estimated' = 'gateway_lost', false)
+        WHERE dead_letter_id = letter.dead_letter_id
+            AND event->>'id' ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$';
+        BEGIN
             UPDATE usage_dead_letters SET
                 account_id = (event->>'account')::bigint,
                 key_id = (event->>'key')::bigint,

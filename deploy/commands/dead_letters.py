@@ -4,6 +4,7 @@ import getpass
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -25,7 +26,7 @@ all_option = click.option("--all", "everything", is_flag=True, help="Every lette
 
 @click.group("dead-letters", short_help="Usage entries that could not be read.")
 def dead_letters() -> None:
-    """Usage entries that could not be read. They count against the caps and are kept until they have been replayed or
+    """Usage entries that could not be read. They count against the caps until they are recorded, after a replay, or
     written off; nothing is dropped."""
 
 
@@ -46,11 +47,12 @@ def list_letters(ended: bool, state_directory: Path, as_json: bool) -> None:
             None if letter.account_id is None else str(letter.account_id),
             None if letter.charged is None else format_usd(letter.charged),
             letter.stream,
+            _state(letter),
             letter.reason,
         )
         for letter in found
     ]
-    columns = ("id", "parked", "account", "charged", "stream", "reason")
+    columns = ("id", "parked", "account", "charged", "stream", "state", "reason")
     table(columns, rows, empty="No dead letter: every usage event is in the ledger.")
     if len(found) == MAX_LISTED:
         waiting = ask(state_directory, lambda office: _letters(office).waiting())
@@ -75,10 +77,10 @@ def show(dead_letter_id: int, state_directory: Path) -> None:
 @state_option
 def replay(dead_letter_id: int | None, everything: bool, reason: str, state_directory: Path) -> None:
     """Put DEAD_LETTER_ID, or --all, back on their streams, after what was wrong has been mended. Never bills anything
-    twice."""
+    twice, and may be repeated: what is on its stream is left there, what Redis has lost since is put back again."""
     selection = _selection(dead_letter_id, everything, reason)
     count = _end(state_directory, selection, lambda letters: letters.replay(selection, progress=_progress))
-    click.echo(f"Replayed {count:,}. What still can't be read comes back as a new dead letter.")
+    click.echo(f"Replayed {count:,}. They wait until the ledger has them; what still can't be read stays.")
 
 
 @dead_letters.command("write-off")
@@ -119,8 +121,25 @@ def _end(state_directory: Path, selection: Selection, act: Callable[[DeadLetters
     except RedisNotSynced as error:
         fail(str(error), status=os.EX_TEMPFAIL)
     if not count and selection.dead_letter_id is not None:
-        fail(f"There is no dead letter {selection.dead_letter_id} that waits.")
+        _fail_for(state_directory, selection.dead_letter_id)
     return count
+
+
+def _fail_for(state_directory: Path, dead_letter_id: int) -> NoReturn:
+    letter = ask(state_directory, lambda office: _letters(office).show(dead_letter_id))
+    if letter and not letter.ended and letter.on_stream_since:
+        fail(f"Dead letter {dead_letter_id} is {_state(letter)}. If it does not leave it, replay it again first.")
+    fail(f"There is no dead letter {dead_letter_id} that waits.")
+
+
+def _state(letter: ParkedEntry) -> str:
+    if letter.written_off_at:
+        return f"written off {letter.written_off_at:%Y-%m-%d %H:%M}"
+    if letter.replayed_at:
+        return f"replayed {letter.replayed_at:%Y-%m-%d %H:%M}"
+    if letter.on_stream_since:
+        return f"on the stream since {letter.on_stream_since:%Y-%m-%d %H:%M:%S}"
+    return "waits"
 
 
 def _progress(done: int) -> None:
@@ -137,6 +156,9 @@ def _readable(letter: ParkedEntry) -> dict[str, object]:
         "key_id": letter.key_id,
         "period": letter.period,
         "charged_nano_usd": letter.charged,
+        "event_id": letter.event_id,
+        "on_stream_since": letter.on_stream_since,
+        "on_stream_as": letter.on_stream_as,
         "replayed_at": letter.replayed_at,
         "written_off_at": letter.written_off_at,
         "written_off_by": letter.written_off_by,

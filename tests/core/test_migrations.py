@@ -137,13 +137,17 @@ async def test_letters_that_were_parked_before_amounts_counted_count_afterwards(
     use(monkeypatch, *every[:2])
     await migrate(Secret(empty_database_url))
     event = b'{"v":99,"account":7,"key":70,"period":"2026-11-01"}'
+    ids = [f"019a0000-0000-7000-8000-00000000000{number}" for number in range(3)]
+    estimate = b'{"id":"%s","estimated":"gateway_lost","account":7,"key":70,"period":"2026-11-01"}' % ids[0].encode()
     entries = [
         (event, b"400"),
-        (event, b"300"),
+        (estimate, b"300"),
         (event, b"much"),
         (b"\xff{", b"5"),
-        (b'{"account":"x"}', b"5"),
-        (b"{}", b"5"),
+        (b'{"account":"x","id":"%s"}' % ids[1].encode(), b"5"),
+        (b'{"id":"%s"}' % ids[2].encode(), b"5"),
+        (b'{"id":"no uuid"}', b"5"),
+        (b"[]", b"5"),
     ]
     async with postgres(empty_database_url) as connection:
         for number, (wire, charged) in enumerate(entries):
@@ -163,5 +167,9 @@ async def test_letters_that_were_parked_before_amounts_counted_count_afterwards(
             "SELECT account_id, key_id, parked_nano_usd, version FROM usage_periods ORDER BY key_id"
         )
         nameless = await connection.fetchval("SELECT count(*) FROM usage_dead_letters WHERE account_id IS NULL")
+        identified = await connection.fetch(
+            "SELECT event_id::text, is_estimate FROM usage_dead_letters WHERE event_id IS NOT NULL ORDER BY 1"
+        )
     assert [tuple(row) for row in parked] == [(7, 0, 700, 2), (7, 70, 700, 2)]
-    assert nameless == 4
+    assert nameless == 6
+    assert [tuple(row) for row in identified] == [(ids[0], True), (ids[1], False), (ids[2], False)]

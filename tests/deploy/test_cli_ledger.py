@@ -182,6 +182,26 @@ def test_a_dead_letter_is_listed_shown_and_replayed_once(ledger: Ledger) -> None
     assert len(ledger.line.json("dead-letters", "list", "--ended")) == 1
 
 
+def test_a_dead_letter_that_is_on_its_stream_waits_until_the_ledger_has_it(ledger: Ledger) -> None:
+    """M7"""
+    ledger.happens(park_one)
+    replayed, again = ledger.line.ok("dead-letters", "replay", "1"), ledger.line.ok("dead-letters", "replay", "--all")
+    listed, written_off = (
+        ledger.line.ok("dead-letters", "list"),
+        ledger.line.run("dead-letters", "write-off", "1", "--reason", "x"),
+    )
+    audit = ledger.line.run("reconcile")
+
+    assert (replayed.out, again.out[:11]) == (
+        "Replayed 1. They wait until the ledger has them; what still can't be read stays.\n",
+        "Replayed 1.",
+    )
+    assert " on the stream since 20" in listed.out
+    assert written_off.status == 1
+    assert written_off.err.startswith("Dead letter 1 is on the stream since 20")
+    assert (audit.status, "1 have been put back on their streams" in audit.out) == (3, True)
+
+
 def test_many_dead_letters_are_replayed_or_written_off_in_one_call(ledger: Ledger) -> None:
     """S22"""
 

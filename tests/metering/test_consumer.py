@@ -143,8 +143,8 @@ async def test_a_row_whose_amounts_contradict_the_event_is_parked_alone(database
 
 
 async def test_many_poison_rows_in_one_batch_are_all_parked(database_url: str, redis_url: str) -> None:
-    events, poison = many(30), [event(status=70_000) for _ in range(10)]
-    mixed = [item for pair in zip(events, poison * 3, strict=True) for item in pair]
+    events, poison = many(30), [event(status=70_000) for _ in range(30)]
+    mixed = [item for pair in zip(events, poison, strict=True) for item in pair]
     async with workbench(database_url, redis_url) as bench:
         await bench.settle_all(mixed)
 

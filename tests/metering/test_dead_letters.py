@@ -1,14 +1,17 @@
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import orjson
 import pytest
 
 from core.principal import AccountId
 from core.redis_keys import ShardKeys
-from core.usage_event import UsageEvent
+from core.usage_event import GATEWAY_LOST, UsageEvent
+from metering import parking
 from metering.dead_letters import Selection, Waiting
 from metering.errors import RedisNotSynced
 from tests.metering.events import NOW, event, of_tomorrow
@@ -77,6 +80,7 @@ async def test_a_letter_whose_event_is_in_the_ledger_already_adds_nothing(databa
     item = event(cost=500)
     async with workbench(database_url, redis_url) as bench:
         await bench.settle(item)
+        await bench.drain()
         await bench.put(item, w="much")
         await bench.drain()
         (letter,) = await bench.dead_letters.list()
@@ -133,36 +137,201 @@ async def test_a_parked_amount_counts_at_each_step_of_its_replay(database_url: s
         on_the_stream = await spent_of(bench, item)
         await bench.drain(bench.consumer(future_days=5))
 
-        assert on_the_stream == await spent_of(bench, item) == (700, 700)
+        assert (on_the_stream, await spent_of(bench, item)) == ((1_400, 1_400), (700, 700))
         await bench.assert_everything_adds_up([item])
 
 
-async def test_a_letter_that_died_between_stream_and_mark_is_replayed_twice_and_recorded_once(
+async def test_a_letter_without_an_event_id_ends_with_its_replay(database_url: str, redis_url: str) -> None:
+    item = event(cost=700)
+    nameless = orjson.dumps({**orjson.loads(item.encode()), "id": "none"})
+    async with workbench(database_url, redis_url) as bench:
+        await bench.put(item, e=nameless)
+        await bench.drain()
+
+        await bench.dead_letters.replay(Selection())
+
+        assert await bench.dead_letters.list() == []
+        assert await spent_of(bench, item) == (700, 700)
+
+
+async def test_a_replay_that_redis_forgets_is_repeated_and_recorded_once(database_url: str, redis_url: str) -> None:
+    """M7: the letter was marked, and its entry gone with Redis' last writes: in the ledger for ever nothing."""
+    item = event(at=NOW + timedelta(days=3), cost=700)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.settle(item)
+        await bench.drain()
+        await bench.dead_letters.replay(Selection())
+        await bench.redis.flushall()
+
+        (lost,) = await bench.dead_letters.list()
+        replayed = await bench.dead_letters.replay(Selection())
+        await bench.drain(bench.consumer(future_days=5))
+
+        assert (lost.on_stream_since is not None, lost.ended, replayed) == (True, False, 1)
+        assert (await bench.dead_letters.waiting()).letters == 0
+        assert await bench.recorded() == {str(item.event_id)}
+        assert await bench.reconciliation.aggregate_differences(item.period.replace(year=2020)) == []
+
+
+async def test_what_is_on_its_stream_is_not_put_there_again(database_url: str, redis_url: str) -> None:
+    item = event(at=NOW + timedelta(days=3), cost=700)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.settle(item)
+        await bench.drain()
+
+        replayed = [await bench.dead_letters.replay(Selection()) for _ in range(3)]
+
+        assert (replayed, await bench.entries_left()) == ([1, 1, 1], 1)
+        assert await spent_of(bench, item) == (1_400, 1_400)
+        assert (await bench.dead_letters.waiting()).on_stream == 1
+
+
+async def test_a_letter_that_comes_back_from_its_replay_is_the_same_letter(database_url: str, redis_url: str) -> None:
+    """A second one beside it would count twice, and after the next replay four times."""
+    item = event(at=NOW + timedelta(days=3), cost=700)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.settle(item)
+        await bench.drain()
+        (letter,) = await bench.dead_letters.list()
+
+        for _ in range(3):
+            await bench.dead_letters.replay(Selection())
+            await bench.drain()
+
+        assert await bench.dead_letters.list() == [letter]
+        assert await spent_of(bench, item) == (700, 700)
+        assert await bench.counters.check() == []
+
+
+async def test_what_is_on_its_stream_is_not_written_off(database_url: str, redis_url: str) -> None:
+    item = event(at=NOW + timedelta(days=3), cost=700)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.settle(item)
+        await bench.drain()
+        await bench.dead_letters.replay(Selection())
+
+        written_off = await bench.dead_letters.write_off(Selection(), by="me", reason="a test")
+
+        assert (written_off, (await bench.dead_letters.waiting()).letters) == (0, 1)
+
+
+async def test_a_letter_ends_though_its_replay_is_being_committed_when_the_event_is_recorded(
     database_url: str, redis_url: str
 ) -> None:
+    """M7: the entry is on the stream before the letter says so."""
+    item = event(at=NOW + timedelta(days=3), cost=700)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.settle(item)
+        await bench.drain()
+        async with bench.pool.acquire() as replaying:
+            async with replaying.transaction():
+                await replaying.execute("SELECT FROM usage_dead_letters FOR UPDATE")
+                await bench.settle(item)
+                recording = asyncio.ensure_future(bench.drain(bench.consumer(future_days=5)))
+                await until_somebody_waits_for_a_lock(bench)
+                await replaying.execute("UPDATE usage_dead_letters SET on_stream_as = '1-1', on_stream_since = now()")
+            await recording
+
+        assert (await bench.dead_letters.waiting()).letters == 0
+        await bench.assert_everything_adds_up([item])
+
+
+async def test_a_letter_that_another_consumer_has_recorded_ends_in_that_transaction(
+    database_url: str, redis_url: str
+) -> None:
+    """M11: one consumer parked the entry, another, which had slept with the same one, recorded it."""
+    item = event(at=NOW + timedelta(days=3), cost=700)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.settle(item)
+        await bench.streams().create_groups()
+        entries = await bench.streams().read_new(10, block_ms=10)
+
+        await bench.consumer("one").book(entries)
+        parked = await spent_of(bench, item)
+        await bench.consumer("two", future_days=5).book(entries)
+
+        assert parked == await spent_of(bench, item) == (700, 700)
+        assert (await bench.dead_letters.waiting()).letters == 0
+        await bench.assert_everything_adds_up([item])
+
+
+async def test_every_letter_of_an_event_ends_when_the_event_is_found_recorded(
+    database_url: str, redis_url: str
+) -> None:
+    """M11"""
+    item = event(cost=700)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.settle(item)
+        await bench.drain()
+        await bench.put(item, w="much")
+        await bench.put(item, w="more")
+        await bench.drain()
+        parked = await spent_of(bench, item)
+
+        await bench.settle(item)
+        await bench.drain()
+
+        assert (parked, await spent_of(bench, item)) == ((2_100, 2_100), (700, 700))
+        await bench.assert_everything_adds_up([item])
+
+
+async def test_an_own_ending_that_waits_stays_beside_an_estimate(database_url: str, redis_url: str) -> None:
+    """M11: it is worth more than what was recorded."""
+    own = event(cost=700)
+    estimate = replace(own, estimated=GATEWAY_LOST, cost=7)
+    async with workbench(database_url, redis_url) as bench:
+        await bench.put(own, w="much")
+        await bench.put(estimate, w="much")
+        await bench.drain()
+
+        await bench.settle(estimate)
+        await bench.drain()
+        beside_the_estimate = [letter.charged for letter in await bench.dead_letters.list()]
+        await bench.settle(own)
+        await bench.drain()
+
+        assert beside_the_estimate == [700]
+        assert (await bench.dead_letters.waiting()).letters == 0
+        await bench.assert_everything_adds_up([own])
+
+
+async def test_letters_cost_the_ledger_no_statement_while_none_waits(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parking, "UNPARK", "SELECT FROM asked_though_no_letter_waits")
+    async with workbench(database_url, redis_url) as bench:
+        await bench.put(event(), e=b"{}")
+        await bench.settle_all([event(), event()])
+        await bench.drain()
+        await bench.put(event(), w="much")
+        await bench.drain()
+
+        await bench.settle(event())
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await bench.drain()
+
+
+async def test_a_letter_whose_entry_came_twice_is_recorded_once(database_url: str, redis_url: str) -> None:
     item = event(at=NOW + timedelta(days=3), cost=700)
     async with workbench(database_url, redis_url) as bench:
         await bench.settle(item)
         await bench.drain()
         await bench.settle(item)  # As the first half of a replay leaves it.
-        consumer = bench.consumer(future_days=5)
-        await bench.drain(consumer)
-        twice = await spent_of(bench, item)
-
         await bench.dead_letters.replay(Selection())
-        await bench.drain(consumer)
 
-        assert twice == (1400, 1400)
+        await bench.drain(bench.consumer(future_days=5))
+
+        assert (await bench.dead_letters.waiting()).letters == 0
         await bench.assert_everything_adds_up([item])
 
 
-async def test_a_letter_waits_until_redis_has_its_entry_on_the_disk(
+async def test_a_letter_without_an_event_id_waits_until_redis_has_its_entry_on_the_disk(
     database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S4, for dead letters: what Redis confirms and loses must not be marked as replayed."""
     monkeypatch.setattr("metering.dead_letters.SYNC_MS", 100)
     async with workbench(database_url, redis_url) as bench:
-        await bench.put(event(), e=of_tomorrow(event()))
+        await bench.put(event(), e=b"{}")
         await bench.drain()
         await bench.redis.config_set("appendfsync", "no")  # It never says that something is on the disk.
         try:
@@ -220,7 +389,7 @@ async def test_what_names_no_account_is_known_as_such(database_url: str, redis_u
         await bench.put(event(cost=3), e=of_tomorrow(event()))
         await bench.drain()
 
-        assert await bench.dead_letters.waiting() == Waiting(letters=2, charged=3, nameless=1)
+        assert await bench.dead_letters.waiting() == Waiting(letters=2, charged=3, nameless=1, on_stream=0)
 
 
 async def test_an_entry_is_parked_once_whatever_is_delivered_again(database_url: str, redis_url: str) -> None:
@@ -244,3 +413,10 @@ async def spent_of(bench: Workbench, item: UsageEvent) -> tuple[int, int]:
     account, key = await bench.scope(keys.account), await bench.scope(keys.key)
     names = f"ledger:{item.period}", f"pending:{item.period}"
     return sum(int(account.get(name, 0)) for name in names), sum(int(key.get(name, 0)) for name in names)
+
+
+async def until_somebody_waits_for_a_lock(bench: Workbench) -> None:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with asyncio.timeout(10):
+        while not await bench.pool.fetchval(waiting):  # noqa: ASYNC110  # Postgres has no event for it.
+            await asyncio.sleep(0.01)
