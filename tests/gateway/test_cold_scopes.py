@@ -106,6 +106,30 @@ async def test_what_was_served_without_redis_passes_no_cap_of_an_older_redis(
     installation.assert_nothing_held()
 
 
+async def test_what_an_older_redis_still_holds_passes_no_cap(
+    installation: Installation, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    """S8, by the back door: an answer is under way, its reservation in the older Redis as well. Others have used the
+    room that it was promised, and only the ledger knows."""
+    customer = installation.customer(cap=CAP)
+    gateway = installation.start_gateway()
+    asking = asyncio.create_task(ask(gateway, customer, "[[sim words=900 first_byte_ms=2500]]", max_tokens=900))
+    await until(lambda: installation.redis.zcard(installation.keys_of(customer).leases) == 1, "a reservation")
+    shutil.copytree(valkey_server.data_directory, tmp_path / "older")
+    await book_in_the_ledger(installation, customer, charged=CAP - 1_000)
+
+    valkey_server.kill()
+    await asyncio.to_thread(start_older, valkey_server, tmp_path / "older")
+    held = bool(installation.redis.zcard(installation.keys_of(customer).leases))
+    head, _ = await asking
+    await until(lambda: bool(installation.events(customer)), "its event")
+
+    assert (held, head.status) == (True, 200)
+    assert installation.spent(customer) <= CAP
+    assert sum(booked.waived for booked in installation.events(customer)) > 0
+    installation.assert_nothing_held()
+
+
 def copy_of(server: ValkeyServer, directory: Path) -> None:
     """As it is now; the server goes on."""
     server.stop()

@@ -15,6 +15,7 @@ from deploy.local.programs import find_valkey
 from deploy.local.valkey import ValkeyServer
 from tests.gateway.asking import ask, ask_all, until
 from tests.gateway.served import usage_of
+from tests.gateway.test_cold_scopes import start_older
 from tests.gateway.test_redis_trouble import (
     DONE,
     HASTY,
@@ -23,6 +24,7 @@ from tests.gateway.test_redis_trouble import (
     break_the_spool,
     distinct_events,
     everything_served_is_booked,
+    spooled,
     stream,
     wait_distinct,
 )
@@ -197,6 +199,73 @@ async def test_what_failed_on_trust_costs_nothing_though_its_gateway_dies(
     events = list(distinct_events(installation, customer).values())
     assert failed.status == 400
     assert {(event.outcome, event.cost > 0) for event in events} == {("complete", True), ("released", False)}
+    installation.assert_nothing_held()
+
+
+async def test_what_failed_after_its_connection_was_lost_costs_nothing_though_its_gateway_dies(
+    installation: Installation,
+) -> None:
+    """At the lost connection an estimate went to the disk. Redis took the release that followed, the gateway was killed
+    before its file went, and the next one charged the estimate."""
+    customer = installation.customer()
+    first = installation.start_gateway()
+    asking = asyncio.create_task(ask(first, customer, "[[sim first_byte_ms=1500 status=400]]"))
+    await until(lambda: installation.redis.zcard(installation.keys_of(customer).leases) == 1, "a reservation")
+    installation.redis.client_kill_filter(_type="normal", skipme=True)
+    await until(lambda: spooled(installation) == 1, "an intent")
+    failed, _ = await asking
+    first.kill()
+
+    installation.start_gateway()
+    await until(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
+
+    events = [booked.event for booked in installation.events(customer)]
+    assert failed.status == 400
+    assert [event.cost for event in events if event.outcome is Outcome.RELEASED] == [0]
+    assert {event.estimated for event in events} <= {"", "gateway_lost"}
+    installation.assert_nothing_held()
+
+
+async def test_what_is_refused_for_its_disk_costs_nothing_though_redis_admits_it_late(
+    installation: Installation, valkey_server: ValkeyServer
+) -> None:
+    """Redis is frozen with the question in its buffer; the gateway trusts the key, but its disk refuses the intent.
+    What Redis reserves then may have been recorded before an older Redis brings it back: a release is not enough."""
+    customer = installation.customer()
+    gateway = installation.start_gateway(HASTY)
+    await ask(gateway, customer)
+    break_the_spool(installation)
+    valkey_server.pause()
+    refused, _ = await ask(gateway, customer)
+    valkey_server.resume()
+    await wait_distinct(installation, customer, 2)
+
+    events = list(distinct_events(installation, customer).values())
+    assert refused.status == 503
+    assert [(event.outcome, event.cost > 0) for event in events] == [("complete", True), ("released", False)]
+    installation.assert_nothing_held()
+
+
+async def test_a_release_that_redis_acknowledged_and_lost_costs_nothing(
+    installation: Installation, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    """The reservation is back, with its estimate and without its gateway: the sweeper would charge it."""
+    customer = installation.customer()
+    gateway = installation.start_gateway()
+    await ask(gateway, customer)
+    asking = asyncio.create_task(ask(gateway, customer, "[[sim first_byte_ms=800 status=400]]"))
+    await until(lambda: installation.redis.zcard(installation.keys_of(customer).leases) == 1, "a reservation")
+
+    shutil.copytree(valkey_server.data_directory, tmp_path / "older")
+    await asking
+    valkey_server.kill()
+    await asyncio.to_thread(start_older, valkey_server, tmp_path / "older")
+    held = bool(installation.redis.zcard(installation.keys_of(customer).leases))
+    await wait_distinct(installation, customer, 2)
+
+    events = list(distinct_events(installation, customer).values())
+    assert held
+    assert [(event.outcome, event.cost > 0) for event in events] == [("complete", True), ("released", False)]
     installation.assert_nothing_held()
 
 

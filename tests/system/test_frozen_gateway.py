@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 from metering.reconciliation import Reconciliation
 from tests.installation import Customer, eventually
+from tests.running_gateway import RunningGateway
 from tests.system.world import World
 
 STREAMS = 10
@@ -50,19 +52,77 @@ def test_the_exact_counts_of_a_gateway_that_was_frozen_replace_the_estimates(wor
     assert world.differences() == []
 
 
+@pytest.mark.parametrize("admitted", ["by Redis", "on trust"])
+@pytest.mark.timeout(240)
+def test_what_failed_while_its_gateway_was_frozen_is_not_charged(world: World, admitted: str) -> None:
+    """The sweeper recorded an estimate; the gateway woke, found that the upstream had refused, and had nothing left to
+    release. On trust as well: Redis had been frozen and made the reservation when nobody waited for its answer."""
+    customer = world.installation.customer(cap=10**9)
+
+    statuses = asyncio.run(failure_through_a_freeze(world, customer, on_trust=admitted == "on trust"))
+    left = world.come_to_rest(PATIENCE_SECONDS)
+
+    rows: Any = world.ask(
+        lambda office: office.pool.fetch("SELECT outcome, charged_nano_usd > 0 AS charged FROM usage_events")
+    )
+    replaced = world.ask(lambda office: Reconciliation(office.pool).replaced(date(2026, 1, 1)))
+    assert left == []
+    assert statuses == [200, 400]
+    assert sorted((row["outcome"], row["charged"]) for row in rows) == [("complete", True), ("released", False)]
+    assert len(replaced) == 1
+    assert world.differences() == []
+
+
+async def failure_through_a_freeze(world: World, customer: Customer, *, on_trust: bool) -> list[int]:
+    """The statuses of an answer, and of a request that the upstream refuses while the gateway stands still."""
+    gateway = world.gateways[0]
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as http, asyncio.TaskGroup() as tasks:
+        first = await ask(http, world, customer, "Hello")
+        await asyncio.to_thread(eventually, lambda: not world.installation.held(), "settlement")
+        if on_trust:
+            world.valkey.pause()
+        failing = tasks.create_task(ask(http, world, customer, "[[sim first_byte_ms=1500 status=400]]"))
+        if on_trust:
+            trusted = lambda: gateway.metric("poindexter_offline_admissions_total") == 1  # noqa: E731
+            await asyncio.to_thread(eventually, trusted, "an admission on trust")
+            world.valkey.resume()
+        await asyncio.to_thread(eventually, lambda: bool(world.installation.held()), "a reservation")
+        with frozen(gateway):
+            await asyncio.to_thread(
+                eventually, lambda: not world.installation.held(), "sweep", seconds=PATIENCE_SECONDS
+            )
+    return [first, failing.result()]
+
+
+async def ask(http: httpx.AsyncClient, world: World, customer: Customer, text: str) -> int:
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}]}
+    url = f"{world.gateways[0].openai_url}/chat/completions"
+    return (await http.post(url, json=body, headers=customer.headers)).status_code
+
+
+@contextmanager
+def frozen(gateway: RunningGateway) -> Iterator[None]:
+    pids = {gateway.process.pid, *gateway.worker_pids}
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
 async def streams_through_a_freeze(world: World, customer: Customer) -> dict[str, int]:
     """Request id → output tokens, as the clients were told; the gateway stood still in the middle of each answer."""
-    pids = {world.gateways[0].process.pid, *world.gateways[0].worker_pids}
     begun = [asyncio.Event() for _ in range(STREAMS)]
     async with httpx.AsyncClient(timeout=60, trust_env=False) as http, asyncio.TaskGroup() as tasks:
         streams = [tasks.create_task(stream(http, world, customer, event)) for event in begun]
         for event in begun:
             await event.wait()
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        await asyncio.to_thread(eventually, lambda: not world.installation.held(), "sweep", seconds=PATIENCE_SECONDS)
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        with frozen(world.gateways[0]):
+            await asyncio.to_thread(
+                eventually, lambda: not world.installation.held(), "sweep", seconds=PATIENCE_SECONDS
+            )
     return dict(task.result() for task in streams)
 
 
