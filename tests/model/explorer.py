@@ -11,6 +11,7 @@ import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.model.canonical import canonical, without_further_faults
 from tests.model.faults import FAULTS, consequences, fault_steps, mending_steps
@@ -74,6 +75,7 @@ class _Explorer:
         self._start = initial(scope.requests, scope.deaths_of_redis)
         self._came_from: dict[int, int] = {hash(self._start): 0}
         self._by_depth: list[dict[int, list[State]]] = [{} for _ in range(scope.max_faults + 2)]
+        self._parts: dict[Any, Any] = {}
         self._transitions = 0
         self._report = report
         self._reported_at = time.monotonic()
@@ -103,9 +105,13 @@ class _Explorer:
             key = hash(after)
             if key not in self._came_from:
                 self._came_from[key] = hash(state)
-                self._by_depth[more].setdefault(depth + 1, []).append(after)
+                self._by_depth[more].setdefault(depth + 1, []).append(self._shared(after))
         broken = self._first_wanted(at_the_end(state, self._scope.protocol)) if at_rest else ""
         return (None, broken) if broken else None
+
+    def _shared(self, state: State) -> State:
+        """Millions of states wait at once, and most of their parts are the same: each is kept once."""
+        return State._make([self._parts.setdefault(one, one) if isinstance(one, tuple) else one for one in state])
 
     def _steps(self, state: State, faults: int) -> Iterator[Step]:
         scope = self._scope
