@@ -8,6 +8,7 @@ What may happen to a running system beside kill -9: each a named disturbance of 
 `valkey disk`         its disk stalls and it dies meanwhile, while metering is down
 `gateway N frozen`    the process stands still for longer than its lease (a paused machine)
 `gateway N cut off`   it cannot reach Valkey for longer than its lease, nor the other way round
+`gateway N mute`      it is started anew, and the disk behind its standard output is full from then on
 `ledger closed`       the month's partition is detached: every event is parked until it is back and replayed
 """
 
@@ -16,6 +17,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 from metering.partitions import month_after, month_of
 from tests.system.machine_faults import can_fault_machines
@@ -95,6 +97,10 @@ def _frozen(world: World, number: int) -> None:
     process.send_signal(signal.SIGCONT)
 
 
+def _mute(world: World, number: int) -> None:
+    world.restart_gateway(number, output=Path("/dev/full"))
+
+
 def _cut_off(world: World, number: int) -> None:
     world.networks[number].cut()
     time.sleep(LONGER_THAN_A_LEASE)
@@ -117,4 +123,4 @@ DISTURBANCES: Mapping[str, Callable[[World], None]] = {
 }
 OF_A_MACHINE = ("valkey clock", "valkey disk")
 """Need a compiler."""
-OF_A_GATEWAY: Mapping[str, Callable[[World, int], None]] = {"frozen": _frozen, "cut off": _cut_off}
+OF_A_GATEWAY: Mapping[str, Callable[[World, int], None]] = {"frozen": _frozen, "cut off": _cut_off, "mute": _mute}

@@ -48,7 +48,7 @@ def test_a_process_may_die_at_each_of_its_edges(server_directory: Path) -> None:
     [
         ("valkey refuses", "valkey read-only", "ledger closed"),
         ("valkey older", "valkey disk", "valkey clock"),
-        ("gateway 0 frozen", "gateway 1 cut off"),
+        ("gateway 1 mute", "gateway 0 frozen", "gateway 1 cut off"),
     ],
 )
 @pytest.mark.timeout(240)

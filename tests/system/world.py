@@ -119,6 +119,11 @@ class World:
         time.sleep(pause)
         self._start(name)
 
+    def restart_gateway(self, number: int, *, output: Path) -> None:
+        """In order, as at an update. From now on its log goes to `output`."""
+        self.gateways[number].stop()
+        self._start(f"gateway {number}", output=output)
+
     @contextlib.contextmanager
     def without_metering(self) -> Iterator[None]:
         """Killed, and started again at the end: what happens inside has only the stream to last in."""
@@ -181,21 +186,21 @@ class World:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{name} never came to its failpoint") from None
 
-    def _start(self, name: str, *, failpoint: str = "") -> None:
+    def _start(self, name: str, *, failpoint: str = "", output: Path | None = None) -> None:
         service, _, number = name.partition(" ")
         settings = {**self.installation.settings, "POINDEXTER_FAILPOINT": failpoint}
         log = self.directory / f"{service}-{number}.log"
         if service == "gateway":
             port = self.networks[int(number)].port
             settings |= GATEWAY_SETTINGS | {"REDIS_URL": self.valkey.url.replace(f":{self.valkey.port}", f":{port}")}
-            gateway = RunningGateway.start(settings, log, redis=False, command=self._command("gateway"))
+            gateway = RunningGateway.start(settings, log, redis=False, command=self._command("gateway"), output=output)
             self.gateways[int(number)] = gateway
             self.processes[name] = gateway.process
             return
         environment = {**os.environ, **settings, **METERING_SETTINGS}  # noqa: TID251  # For the child.
-        with log.open("ab") as output:
+        with log.open("ab") as lines:
             command = self._command("metering")
-            self.processes[name] = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+            self.processes[name] = subprocess.Popen(command, env=environment, stdout=lines, stderr=lines)
 
     def _command(self, module: str) -> list[str]:
         return [sys.executable, "-m", *self._wrap.get(module, [module])]
