@@ -4,11 +4,11 @@ gateway/settlement.py: how an ending gets to Redis, what is kept when it does no
 
 from tests.model import scripts
 from tests.model.protocol import CAP, Protocol
-from tests.model.spool import has_intent, keep, keep_intent
+from tests.model.spool import keep, keep_intent
 from tests.model.state import Entry, Record, State, next_number, put
 from tests.model.vocabulary import ADMITTED, DOWN, ESTIMATE, EXACT, INTENT, SENT, UP, VOID
 
-__all__ = ["acknowledged", "connection_lost", "execute", "reaches_redis", "wrote"]
+__all__ = ["acknowledged", "connection_lost", "execute", "is_release", "put_down", "reaches_redis", "settle", "wrote"]
 
 WAIVED_TOO_EARLY = "an amount is waived although the cap is not reached"
 
@@ -20,18 +20,25 @@ def reaches_redis(state: State, number: int) -> bool:
 
 
 def execute(state: State, record: Record, protocol: Protocol, *, replayed: bool = False) -> tuple[State, bool, str]:
-    """What an ending does in Redis. Also says whether Redis took it, and what it breaks."""
-    if record.kind != VOID or (replayed and protocol.void_for_spooled_release):
-        return settle(state, record, protocol)
-    request = state.requests[record.request]
-    unsure = request.trusted and protocol.void_also_on_trust
-    if unsure or (protocol.void_beside_intent and has_intent(state.gateways[request.gateway], record.request)):
-        return settle(state, record, protocol)
-    redis, found = scripts.release(state.redis, record.request)
-    state = state._replace(redis=redis)
-    if found or request.trusted or not protocol.void_after_late_release:
-        return state, True, ""
+    """Settlement and Replay. Also says whether Redis took it, and what it breaks. Where `settle` answers `cold`, the
+    gateway publishes the account and settles once more; where Postgres refuses, see `gateway.py`."""
+    if is_release(state, record, protocol, replayed=replayed):
+        redis, found = scripts.release(state.redis, record.request)
+        if found or state.requests[record.request].trusted or not protocol.void_after_late_release:
+            return state._replace(redis=redis), True, ""
+    if protocol.settle_asks_for_publication and not state.redis.published:
+        state = state._replace(redis=scripts.publish(state.redis, state.ledger, protocol))
     return settle(state, record, protocol)
+
+
+def is_release(state: State, record: Record, protocol: Protocol, *, replayed: bool = False) -> bool:
+    """Whether release.lua is enough, or its event has to be settled."""
+    if record.kind != VOID or (replayed and protocol.void_for_spooled_release):
+        return False
+    request = state.requests[record.request]
+    if request.trusted:
+        return not protocol.void_also_on_trust
+    return not (request.put_down and protocol.void_when_put_down)
 
 
 def settle(state: State, record: Record, protocol: Protocol) -> tuple[State, bool, str]:
@@ -72,11 +79,21 @@ def connection_lost(state: State, number: int, protocol: Protocol) -> State:
     gateway = gateway._replace(link=DOWN, recent=(), only_copy=gateway.only_copy and gateway.disk_refuses)
     state = state._replace(gateways=put(state.gateways, number, gateway))
     phases = (ADMITTED, SENT) if protocol.intent_for_every_open_request else (SENT,)
-    for request, (owner, phase, _, _) in enumerate(state.requests):
-        if owner == number and phase in phases:
-            state, taken = keep_intent(state, number, request, protocol)
-            if not taken and protocol.intent_for_every_open_request:
-                state = keep(state, number, Record(request, INTENT), protocol)  # In memory, to be tried again.
+    for request, one in enumerate(state.requests):
+        if one.gateway == number and one.phase in phases:
+            state = put_down(state, request, protocol)
     for record in recent:
         state = keep(state, number, record, protocol)
+    return state
+
+
+def put_down(state: State, number: int, protocol: Protocol) -> State:
+    """Reservation.put_down. One that was not sent yet waits for its intent then."""
+    request = state.requests[number]
+    state = state._replace(requests=put(state.requests, number, request._replace(put_down=True)))
+    if request.phase != SENT:
+        return state
+    state, taken = keep_intent(state, request.gateway, number, protocol)
+    if not taken and protocol.intent_for_every_open_request:
+        state = keep(state, request.gateway, Record(number, INTENT), protocol)  # In memory, to be tried again.
     return state

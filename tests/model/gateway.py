@@ -9,13 +9,22 @@ between, and a gateway that dies there is one that died while the answer was und
 from collections.abc import Iterator
 
 from tests.model import scripts
-from tests.model.endings import acknowledged, connection_lost, execute, reaches_redis, wrote
+from tests.model.endings import (
+    acknowledged,
+    connection_lost,
+    execute,
+    is_release,
+    put_down,
+    reaches_redis,
+    settle,
+    wrote,
+)
 from tests.model.invariants import charged
 from tests.model.protocol import CAP, WANTED, Protocol
 from tests.model.spool import keep, keep_intent, next_record, without_record
 from tests.model.state import Record, Request, State, put
 from tests.model.steps import FREE, OPTIONAL, Faults, Step, Steps
-from tests.model.vocabulary import ADMITTED, DOWN, EXACT, INTENT, NEW, RELEASED, SENT, SETTLED, UP, VOID
+from tests.model.vocabulary import ADMITTED, DOWN, EXACT, INTENT, NEW, RELEASE, RELEASED, SENT, SETTLED, UP, VOID
 
 __all__ = ["gateway_steps"]
 
@@ -23,6 +32,7 @@ ANSWER_LOST = "an answer of Redis is lost"
 POSTGRES_REFUSES = "Postgres refuses"
 ANSWERS = "the upstream answers {request}; {gateway} settles"
 FAILS = "the upstream fails {request}; {gateway} releases"
+UNWRITTEN = "{gateway} can't write the intent of {request}, answers 503 and releases"
 ADMITTED_PAST_CAP = "Redis admits what, with the sum in the ledger, passes the cap"
 
 
@@ -44,10 +54,22 @@ def _request_steps(state: State, number: int, protocol: Protocol, faults: Faults
     if phase == NEW and (number == 0 or state.requests[0].phase != NEW):  # Which of two asks first is only a name.
         yield from _ask(state, number, protocol, faults)
     elif phase == ADMITTED:
-        yield _send(state, number, protocol)
+        yield from _send(state, number, protocol, faults)
     elif phase == SENT:
         yield from _end(state, Record(number, EXACT), ANSWERS, protocol, faults)
         yield from _end(state, Record(number, VOID), FAILS, protocol, faults)
+    if phase in (ADMITTED, SENT):
+        yield from _renew(state, number, protocol)
+
+
+def _renew(state: State, number: int, protocol: Protocol) -> Steps:
+    """Leases.run, where a renewal goes wrong: Redis refuses it, or has no such reservation. The others: metering.py."""
+    request = state.requests[number]
+    if state.gateways[request.gateway].link != UP or request.in_doubt:
+        return
+    if state.refusing or state.redis.reservations[number] is None:
+        after = put_down(state, number, protocol)
+        yield Step("{gateway} can't renew the lease of {request}", number, OPTIONAL, after)
 
 
 def _ask(state: State, number: int, protocol: Protocol, faults: Faults) -> Steps:
@@ -68,6 +90,9 @@ def _ask(state: State, number: int, protocol: Protocol, faults: Faults) -> Steps
         broken = ADMITTED_PAST_CAP if charged(state) + granted > CAP else ""
         after = _become(after, number, phase=ADMITTED, granted=granted)
         yield Step("{gateway} admits {request}", number, FREE, after, broken)
+        if protocol.release_of_unanswered_admit:
+            left = _become(keep(after, gateway, Record(number, VOID), protocol), number, phase=RELEASED)
+            yield Step("{gateway} admits {request}, whose client leaves meanwhile", number, OPTIONAL, left)
     else:
         yield Step("{gateway} refuses {request}: the cap", number, FREE, _become(after, number, phase=RELEASED))
     if ANSWER_LOST not in faults:
@@ -96,11 +121,11 @@ def _turn_away(state: State, number: int, text: str, cause: str) -> Step:
     return Step(text + " and answers 503", number, cause, _become(state, number, phase=RELEASED))
 
 
-def _send(state: State, number: int, protocol: Protocol) -> Step:
+def _send(state: State, number: int, protocol: Protocol, faults: Faults) -> Steps:
     """Reservation.dispatch: the last moment before the upstream has the request."""
     request = state.requests[number]
     link = state.gateways[request.gateway].link
-    intent = request.trusted and protocol.intent_on_trust
+    intent = (request.trusted and protocol.intent_on_trust) or request.put_down
     if not protocol.estimate_with_admit:
         intent = intent or link == DOWN
         reservation = state.redis.reservations[number]
@@ -110,22 +135,9 @@ def _send(state: State, number: int, protocol: Protocol) -> Step:
     if intent:
         state, taken = keep_intent(state, request.gateway, number, protocol)
         if not taken:
-            return _refuse_unsent(state, number, protocol)
-    return Step("{gateway} sends {request} to the upstream", number, FREE, _become(state, number, phase=SENT))
-
-
-def _refuse_unsent(state: State, number: int, protocol: Protocol) -> Step:
-    """SpoolFailed: 503, and the reservation is released like any other."""
-    after, broken = _released(state, number, protocol)
-    return Step("{gateway} can't write the intent of {request} and answers 503", number, FREE, after, broken)
-
-
-def _released(state: State, number: int, protocol: Protocol) -> tuple[State, str]:
-    gateway, record, taken, broken = state.requests[number].gateway, Record(number, VOID), False, ""
-    if reaches_redis(state, gateway):
-        state, taken, broken = execute(state, record, protocol)
-    state = _become(state, number, phase=RELEASED)
-    return (acknowledged if taken else keep)(state, gateway, record, protocol), broken
+            yield from _end(state, Record(number, VOID), UNWRITTEN, protocol, faults)
+            return
+    yield Step("{gateway} sends {request} to the upstream", number, FREE, _become(state, number, phase=SENT))
 
 
 def _end(state: State, record: Record, text: str, protocol: Protocol, faults: Faults) -> Steps:
@@ -136,14 +148,14 @@ def _end(state: State, record: Record, text: str, protocol: Protocol, faults: Fa
     if not reaches_redis(state, gateway):
         yield Step(text + " into the spool", number, FREE, keep(ended, gateway, record, protocol))
         return
-    after, taken, broken = execute(state, record, protocol)
-    after = _ended(after, number, record)
-    if taken:
-        yield Step(text, number, FREE, acknowledged(after, gateway, record, protocol), broken)
-    else:
-        yield Step(text + " into the spool", number, FREE, keep(after, gateway, record, protocol))
+    after, _, broken = execute(state, record, protocol)
+    yield Step(text, number, FREE, acknowledged(_ended(after, number, record), gateway, record, protocol), broken)
+    release = is_release(state, record, protocol)
+    if POSTGRES_REFUSES in faults and not state.redis.published and not release:
+        yield Step(text + " into the spool", number, POSTGRES_REFUSES, keep(ended, gateway, record, protocol))
     if ANSWER_LOST in faults:
-        lost = connection_lost(ended._replace(late=(*state.late, record)), gateway, protocol)
+        command = Record(number, RELEASE) if release else record
+        lost = connection_lost(ended._replace(late=(*state.late, command)), gateway, protocol)
         yield Step(text + ", hears nothing and spools it", number, ANSWER_LOST, keep(lost, gateway, record, protocol))
 
 
@@ -167,6 +179,11 @@ def _spool_steps(state: State, number: int, protocol: Protocol, faults: Faults) 
         yield Step("{gateway} writes to the disk what waited in memory", number, FREE, after)
     if not reaches_redis(state, number):
         return
+    endings = [record for record in gateway.memory if record.kind != INTENT] if gateway.disk_refuses else []
+    if endings:
+        memory = tuple([one for one in gateway.memory if one != endings[0]])
+        after = state._replace(gateways=put(state.gateways, number, gateway._replace(memory=memory)))
+        yield from _replay(state, after, number, endings[0], "{gateway} replays its memory", protocol, faults)
     found = next_record(gateway.files, adopted=False)
     if found is not None:
         position, record = found
@@ -183,9 +200,8 @@ def _spool_steps(state: State, number: int, protocol: Protocol, faults: Faults) 
 def _replay(
     before: State, after: State, number: int, record: Record, text: str, protocol: Protocol, faults: Faults
 ) -> Steps:
-    after, taken, broken = execute(after, record, protocol, replayed=True)
-    if taken:  # Else the scope is not published yet: the record stays for the next round.
-        yield Step(text, number, FREE, acknowledged(after, number, record, protocol, replayed=True), broken)
+    after, _, broken = execute(after, record, protocol, replayed=True)  # Where Postgres refuses, it stays as it is.
+    yield Step(text, number, FREE, acknowledged(after, number, record, protocol, replayed=True), broken)
     if ANSWER_LOST in faults:
         lost = connection_lost(before._replace(late=(*before.late, record)), number, protocol)
         yield Step(text + " and gets no answer", number, ANSWER_LOST, lost)
@@ -200,10 +216,10 @@ def _late_steps(state: State, protocol: Protocol) -> Steps:
         who = command if isinstance(command, int) else command.request
         if isinstance(command, int):
             after = after._replace(redis=scripts.admit(state.redis, command, protocol)[0])
-        elif command.kind == VOID:
+        elif command.kind == RELEASE:
             after = after._replace(redis=scripts.release(state.redis, command.request)[0])
         else:
-            after, _, broken = execute(after, command, protocol)
+            after, _, broken = settle(after, command, protocol)
         yield Step("Redis executes a late command of {request}", who, OPTIONAL, after, broken)
 
 

@@ -24,13 +24,13 @@ class Protocol:
     intent_on_trust: bool = True
     """On trust: an intent is on the disk before the request is sent; off: only while Redis is not connected."""
     intent_for_every_open_request: bool = True
-    """A lost connection puts down an intent for each open reservation, sent or not, again and again until the disk has
-    it; off: once, for those that were sent."""
+    """A lost connection puts down an intent for each request that was sent, again and again until the disk has it, and
+    each other one waits for its intent before it is sent; off: once, for those that were sent."""
     void_after_late_release: bool = True
     """A `release` that finds nothing is followed by a void event, which beats the estimate."""
     void_also_on_trust: bool = True
     """A request on trust is released by the void event: whether Redis ever had its reservation, nobody knows."""
-    void_beside_intent: bool = True
+    void_when_put_down: bool = True
     """... and so is one whose connection was lost since its admission: an intent of it lies on the disk."""
     void_for_spooled_release: bool = True
     """What the spool replays for a release is the void event, whatever Redis still holds."""

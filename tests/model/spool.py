@@ -6,10 +6,10 @@ dying before.
 """
 
 from tests.model.protocol import Protocol
-from tests.model.state import Gateway, Record, State, put
+from tests.model.state import Record, State, put
 from tests.model.vocabulary import ESTIMATE, EXACT, INTENT, VOID
 
-__all__ = ["has_intent", "keep", "keep_intent", "merged", "next_record", "without_record"]
+__all__ = ["keep", "keep_intent", "merged", "next_record", "without_record"]
 
 Files = tuple[tuple[Record, ...], ...]
 
@@ -34,10 +34,6 @@ def keep_intent(state: State, number: int, request: int, protocol: Protocol) -> 
     record = Record(request, INTENT)
     files = _append(gateway.files, record, protocol) if taken else _refused(gateway.files, protocol)
     return state._replace(gateways=put(state.gateways, number, gateway._replace(files=files))), taken
-
-
-def has_intent(gateway: Gateway, request: int) -> bool:
-    return any((request, INTENT) in file for file in (gateway.memory, *gateway.files))
 
 
 def next_record(files: Files, *, adopted: bool) -> tuple[int, Record] | None:

@@ -37,6 +37,12 @@ class Request(NamedTuple):
     phase: str = NEW
     trusted: bool = False
     granted: int = 0
+    put_down: bool = False
+    """Its connection was lost since its admission, or its lease could not be renewed."""
+
+    @property
+    def in_doubt(self) -> bool:
+        return self.trusted or self.put_down
 
 
 class Record(NamedTuple):
@@ -133,7 +139,8 @@ class State(NamedTuple):
     deaths_left: int = 1
     """How often Redis may still die."""
     late: tuple[Record | int, ...] = ()
-    """Commands that nobody waits for and Redis may still execute: an ending, or the `admit` of a request."""
+    """Commands that nobody waits for and Redis may still execute: an ending (RELEASE for one without an event), or the
+    `admit` of a request."""
 
 
 def initial(gateways: Iterable[int], deaths_of_redis: int) -> State:

@@ -104,10 +104,10 @@ NEEDED = {
         "intent_for_every_open_request", uses=(faults.CRASHED, faults.KILLED), breaks=EVENT_LOST, max_steps=6
     ),
     "void_after_late_release": without("void_after_late_release", uses=(faults.FROZEN,), breaks=CHARGED, max_steps=8),
-    "void_also_on_trust": without("void_also_on_trust", uses=(*ON_TRUST, faults.DISK), breaks=CHARGED, max_steps=9),
-    "void_beside_intent": without("void_beside_intent", uses=(faults.CUT, faults.KILLED), breaks=CHARGED, max_steps=9),
+    "void_also_on_trust": without("void_also_on_trust", uses=ON_TRUST, breaks=CHARGED, max_steps=9),
+    "void_when_put_down": without("void_when_put_down", uses=(faults.CUT, faults.KILLED), breaks=CHARGED, max_steps=9),
     "void_for_spooled_release": without(
-        "void_for_spooled_release", uses=(*ON_TRUST, faults.CRASHED), breaks=CHARGED, max_steps=10
+        "void_for_spooled_release", uses=(faults.CRASHED,), breaks=CHARGED, max_steps=10
     ),
     "release_of_unanswered_admit": without("release_of_unanswered_admit", uses=ON_TRUST, breaks=CHARGED, max_steps=5),
     "own_ending_replaces_estimate": without(

@@ -11,6 +11,7 @@ __all__ = [
     "LOST",
     "NEW",
     "OVER",
+    "RELEASE",
     "RELEASED",
     "SENT",
     "SETTLED",
@@ -32,6 +33,9 @@ FORGOTTEN = "forgotten"
 EXACT, ESTIMATE, VOID = "exact", "estimate", "void"
 INTENT = "intent"
 """What a request under way owes, on the disk: settled as an estimate when its process is dead."""
+
+RELEASE = "release"
+"""A command without an event: release.lua alone."""
 
 UP, DOWN = "up", "down"
 BROKEN = "broken"
