@@ -12,8 +12,18 @@ from datetime import date
 import asyncpg
 
 from core.principal import AccountId, KeyId
+from core.usage_event import Outcome
 
-__all__ = ["MEASURES", "SUMMED", "WHOLE_ACCOUNT", "PeriodTotal", "add_to_aggregates", "move_parked", "totals_of"]
+__all__ = [
+    "COUNTS",
+    "MEASURES",
+    "SUMMED",
+    "WHOLE_ACCOUNT",
+    "PeriodTotal",
+    "add_to_aggregates",
+    "move_parked",
+    "totals_of",
+]
 
 WHOLE_ACCOUNT = KeyId(0)
 """The key id under which `usage_periods` holds the sum of an account."""
@@ -33,6 +43,11 @@ MEASURES = (
     "waived_nano_usd",
 )
 SUMMED = MEASURES[2:]
+COUNTS = f"""
+    count(*) FILTER (WHERE outcome <> '{Outcome.RELEASED}') AS requests,
+    count(*) FILTER (WHERE estimated <> '') AS estimated_requests
+"""
+"""What was released is an event, so that it can replace an estimate, but no request that anybody made use of."""
 
 TOTALS = """
     SELECT period, account_id, key_id, charged_nano_usd + parked_nano_usd, version
@@ -68,7 +83,7 @@ def add_to_aggregates(events: str, sign: str = "") -> str:
     return f"""
     added AS (
         SELECT period, day, account_id, key_id, model,
-               count(*) AS requests, count(*) FILTER (WHERE estimated <> '') AS estimated_requests, {_sums(SUMMED)}
+               count(*) AS events, {COUNTS}, {_sums(SUMMED)}
         FROM {events} GROUP BY period, day, account_id, key_id, model
     ), daily AS (
         INSERT INTO usage_daily AS daily (account_id, day, key_id, model, {", ".join(MEASURES)})
@@ -77,7 +92,7 @@ def add_to_aggregates(events: str, sign: str = "") -> str:
         ON CONFLICT (account_id, day, key_id, model) DO UPDATE SET {_added("daily")}
     ), periods AS (
         INSERT INTO usage_periods AS periods (account_id, period, key_id, version, {", ".join(MEASURES)})
-        SELECT account_id, period, coalesce(key_id, {WHOLE_ACCOUNT}), sum(requests), {_sums(MEASURES, sign)} FROM added
+        SELECT account_id, period, coalesce(key_id, {WHOLE_ACCOUNT}), sum(events), {_sums(MEASURES, sign)} FROM added
         GROUP BY GROUPING SETS ((account_id, period, key_id), (account_id, period)) ORDER BY 1, 2, 3
         ON CONFLICT (account_id, period, key_id) DO UPDATE SET {_added("periods", ("version", *MEASURES))}
     )"""  # noqa: S608  # Made of constants.

@@ -41,7 +41,7 @@ WITH recorded AS (
     INSERT INTO usage_events ({", ".join(COLUMNS)})
     SELECT {STORED} FROM arrived ORDER BY event_id, estimated = '{GATEWAY_LOST}', ctid   -- Estimates last.
     ON CONFLICT (event_id, day) DO NOTHING   -- The day comes from the event, never from now().
-    RETURNING period, day, account_id, key_id, model, estimated, {", ".join(SUMMED)}
+    RETURNING period, day, account_id, key_id, model, outcome, estimated, {", ".join(SUMMED)}
 ), {add_to_aggregates("recorded")}
 SELECT estimated, count(*) AS events, sum(waived_nano_usd)::bigint AS waived, ({LETTERS_WAIT}) AS letters_wait
 FROM recorded GROUP BY estimated

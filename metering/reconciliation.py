@@ -18,7 +18,7 @@ from uuid import UUID
 import asyncpg
 
 from core.usage_event import Outcome
-from metering.aggregates import MEASURES, SUMMED, WHOLE_ACCOUNT
+from metering.aggregates import COUNTS, MEASURES, SUMMED, WHOLE_ACCOUNT
 
 __all__ = ["Difference", "Reconciliation", "Replaced"]
 
@@ -27,8 +27,7 @@ BROKEN_OFF = frozenset({"client_gone", "cut"})
 """A call with another outcome (an error under status 200) owes nothing."""
 EVENTS_PER_QUERY = 5_000
 
-SUMS = ", ".join(["count(*) AS requests", "count(*) FILTER (WHERE estimated <> '') AS estimated_requests"])
-SUMS += "".join(f", sum({name})::bigint AS {name}" for name in SUMMED)
+SUMS = COUNTS + "".join(f", sum({name})::bigint AS {name}" for name in SUMMED)
 COMPARED = ", ".join(f"'{name}', coalesce(ours.{name}, 0) - coalesce(sums.{name}, 0)" for name in MEASURES)
 UNEQUAL = " OR ".join(f"coalesce(ours.{name}, 0) <> coalesce(sums.{name}, 0)" for name in MEASURES)
 
@@ -88,7 +87,7 @@ UNKNOWN = f"""
 
 REPLACED = """
     SELECT replaced.event_id::text AS event_id, replaced.account_id, replaced.charged_nano_usd AS estimate,
-           event.charged_nano_usd AS charged
+           event.charged_nano_usd AS charged, event.waived_nano_usd AS waived
     FROM usage_replaced AS replaced LEFT JOIN usage_events AS event USING (event_id, day)
     WHERE day >= $1 ORDER BY replaced.replaced_at DESC LIMIT $2
 """
@@ -113,13 +112,18 @@ class Replaced:
     estimate: int
     """Nano-dollars, as the next."""
     charged: int | None
-    """None when the event's month has been removed."""
+    """With the next: None when the event's month has been removed."""
+    waived: int | None
+    """Where the cap was reached when the gateway's own count came."""
 
     def __str__(self) -> str:
-        return (
+        gave_way = (
             f"event {self.event_id} of account {self.account_id}: an estimate of {self.estimate} nano-dollars gave way"
-            f" to the gateway's own count, {self.charged}"
+            f" to the gateway's own count"
         )
+        if self.charged is None:
+            return f"{gave_way}, which is no longer in the ledger"
+        return f"{gave_way}, {self.charged}" + (f", and {self.waived} waived at the cap" if self.waived else "")
 
 
 class Reconciliation:

@@ -17,7 +17,7 @@ LINES = """
            sum(cost_nano_usd)::bigint AS cost, sum(charged_nano_usd)::bigint AS charged,
            sum(waived_nano_usd)::bigint AS waived
     FROM usage_daily WHERE account_id = $1 AND day BETWEEN $2 AND $3
-    GROUP BY {label} ORDER BY {label}
+    GROUP BY {label} HAVING sum(requests) > 0 ORDER BY {label}
 """
 BY_DAY, BY_MODEL, BY_KEY = (LINES.format(label=label) for label in ("day", "model", "key_id"))
 

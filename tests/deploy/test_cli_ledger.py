@@ -132,6 +132,22 @@ def test_estimates_and_those_that_gave_way_are_shown(ledger: Ledger) -> None:
     assert "adds up" not in answer.out
 
 
+def test_what_was_waived_because_its_estimate_stood_in_the_way_is_shown(ledger: Ledger) -> None:
+    """P4: at the cap, an own ending that comes after the sweep is waived in part."""
+    item = event(1, cost=600)
+
+    async def book(bench: Workbench) -> None:
+        await bench.settle(replace(item, estimated=GATEWAY_LOST, cost=7))
+        await bench.drain()
+        await bench.put(item, c=90, w=510)
+        await bench.drain()
+
+    ledger.happens(book)
+    answer = ledger.line.ok("reconcile")
+
+    assert "gave way to the gateway's own count, 90, and 510 waived at the cap" in answer.out
+
+
 def test_an_event_that_no_upstream_served_is_a_difference(ledger: Ledger, tmp_path: Path) -> None:
     """S22, S15"""
     first, invented, last = sorted([event(1), event(1), event(1)], key=lambda item: item.event_id)
