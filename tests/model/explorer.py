@@ -106,7 +106,7 @@ class _Explorer:
             if key not in self._came_from:
                 self._came_from[key] = hash(state)
                 self._by_depth[more].setdefault(depth + 1, []).append(self._shared(after))
-        broken = self._first_wanted(at_the_end(state, self._scope.protocol)) if at_rest else ""
+        broken = self._first_wanted(at_the_end(state)) if at_rest else ""
         return (None, broken) if broken else None
 
     def _shared(self, state: State) -> State:

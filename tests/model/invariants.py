@@ -4,8 +4,7 @@ What must hold (design/metering.md): the cap at each commit, the rest when nothi
 
 from collections.abc import Iterator
 
-from tests.model import scripts
-from tests.model.protocol import CAP, Protocol
+from tests.model.protocol import CAP
 from tests.model.spool import next_record
 from tests.model.state import State
 from tests.model.vocabulary import ESTIMATE, EXACT, LOST, RELEASED, SETTLED
@@ -38,7 +37,7 @@ def at_each_commit(state: State) -> Iterator[str]:
         yield CAP_PASSED
 
 
-def at_the_end(state: State, protocol: Protocol) -> Iterator[str]:
+def at_the_end(state: State) -> Iterator[str]:
     for number, request in enumerate(state.requests):
         row = state.ledger.rows[number]
         kinds = [letter.kind for letter in state.ledger.letters if letter.request == number]
@@ -49,14 +48,20 @@ def at_the_end(state: State, protocol: Protocol) -> Iterator[str]:
             yield EVENT_LOST
         if request.phase == RELEASED and kinds and set(kinds) == {ESTIMATE}:
             yield CHARGED_THOUGH_RELEASED
-    redis, ledger = state.redis, state.ledger
-    if ledger.letters and redis.ledger < charged(state):
-        yield PARKED_FORGOTTEN
-    elif not charged(state) <= redis.ledger <= scripts.total(ledger, protocol):
-        yield COUNTERS_DIFFER
+    yield from _counters(state)
+    redis = state.redis
     unsent = [next_record(one.files, adopted=False) or one.memory for one in state.gateways]
     if any(redis.reservations) or redis.stream or any(unsent) or state.orphans:
         yield STUCK
+
+
+def _counters(state: State) -> Iterator[str]:
+    redis, ledger = state.redis, state.ledger
+    if ledger.letters:
+        if redis.ledger < charged(state):  # What is too much goes with the next look of metering/counter_watch.py.
+            yield PARKED_FORGOTTEN
+    elif redis.ledger != charged(state):
+        yield COUNTERS_DIFFER
 
 
 def charged(state: State) -> int:
