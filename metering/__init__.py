@@ -15,8 +15,8 @@ What went wrong on the way is made good:
 * `counters` compares the counters in Redis with what they are a cache of, and sets them right: `published` those that
   come from Postgres, one by one of its `scopes`; the others by what a `shard_reader` has `counted`. `counter_watch`
   does so whenever Redis comes back and every minute.
-* `reconciliation` compares the upstreams' own record, the events and their sums: the proof. `audit` adds what is not in
-  the ledger yet, the `backlog` of the streams among it, and what is estimated: the whole report.
+* `reconciliation` compares the upstreams' own record (`served`), the events and their sums: the proof. `audit` adds
+  what is not in the ledger yet, the `backlog` of the streams among it, and what is estimated: the whole report.
 
 `usage_report` answers what an account used. `admin` is the port for health checks and metrics, `gauges` measures how
 far behind the ledger is; `settings`, `metrics` and `errors` serve all of them.

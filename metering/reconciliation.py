@@ -19,10 +19,10 @@ import asyncpg
 
 from core.usage_event import Outcome
 from metering.aggregates import COUNTS, MEASURES, SUMMED, WHOLE_ACCOUNT
+from metering.served import COMPLETE, TOKEN_COLUMNS, Served
 
 __all__ = ["Difference", "Reconciliation", "Replaced"]
 
-TOKEN_COLUMNS = tuple(name for name in SUMMED if name.endswith("_tokens"))
 BROKEN_OFF = frozenset({"client_gone", "cut"})
 """A call with another outcome (an error under status 200) owes nothing."""
 EVENTS_PER_QUERY = 5_000
@@ -92,8 +92,6 @@ REPLACED = """
     WHERE day >= $1 ORDER BY replaced.replaced_at DESC LIMIT $2
 """
 
-Served = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -146,8 +144,7 @@ class Reconciliation:
         return found
 
     async def upstream_differences(self, served: Iterable[Served]) -> list[Difference]:
-        """I1 and I2: `served` is the upstreams' own record, one mapping per call with `client_request_id` (the event
-        id), `outcome`, the six token columns of `usage_events`, and `upstream_request_id`.
+        """I1 and I2: `served` is the upstreams' own record (`metering.served`).
 
         Several calls of one request (retries, fallbacks) share an id; the one that answered decides."""
         calls: dict[str, list[Served]] = {}
@@ -196,7 +193,7 @@ def _compare(event_id: str, calls: Sequence[Served], events: Sequence[Mapping[st
     place = f"event {event_id}"
     if len(events) > 1:
         return [Difference("I1", place, f"is in the ledger {len(events)} times")]
-    complete = [call for call in calls if call["outcome"] == "complete"]
+    complete = [call for call in calls if call["outcome"] == COMPLETE]
     if not events:
         broken_off = (call for call in calls if call["outcome"] in BROKEN_OFF and call.get("delivered_chunks"))
         answered = [*complete, *broken_off]

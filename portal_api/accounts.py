@@ -70,6 +70,11 @@ class Accounts:
         rows = await self._pool.fetch(f"SELECT {COLUMNS} FROM accounts ORDER BY account_id")  # noqa: S608
         return [Account(**row) for row in rows]
 
+    async def require(self, account_id: AccountId) -> None:
+        """Raises UnknownAccount."""
+        if not await self._pool.fetchval("SELECT EXISTS (SELECT FROM accounts WHERE account_id = $1)", account_id):
+            raise UnknownAccount(f"There is no account {account_id}.")
+
     async def change(
         self, account_id: AccountId, *, status: str | None = None, cap_nano_usd: int | None = None
     ) -> Account:

@@ -26,8 +26,9 @@ all_option = click.option("--all", "everything", is_flag=True, help="Every lette
 
 @click.group("dead-letters", short_help="Usage entries that could not be read.")
 def dead_letters() -> None:
-    """Usage entries that could not be read. They count against the caps until they are recorded, after a replay, or
-    written off; nothing is dropped."""
+    """Usage entries that could not be read.
+
+    They count against the caps until they are recorded, after a replay, or written off; nothing is dropped."""
 
 
 @dead_letters.command("list")
@@ -76,8 +77,10 @@ def show(dead_letter_id: int, state_directory: Path) -> None:
 @click.option("--reason", default="", help="With --all: only letters whose reason contains this text.")
 @state_option
 def replay(dead_letter_id: int | None, everything: bool, reason: str, state_directory: Path) -> None:
-    """Put DEAD_LETTER_ID, or --all, back on their streams, after what was wrong has been mended. Never bills anything
-    twice, and may be repeated: what is on its stream is left there, what Redis has lost since is put back again."""
+    """Put DEAD_LETTER_ID, or --all, back on their streams, after what was wrong has been mended.
+
+    Never bills anything twice, and may be repeated: what is on its stream is left there, what Redis has lost since is
+    put back again."""
     selection = _selection(dead_letter_id, everything, reason)
     count = _end(state_directory, selection, lambda letters: letters.replay(selection, progress=_progress))
     click.echo(f"Replayed {count:,}. They wait until the ledger has them; what still can't be read stays.")

@@ -9,6 +9,7 @@ from core.money import format_usd
 from core.principal import AccountId, KeyId
 from deploy.commands.options import AMOUNT, ID, LIMIT, json_option, state_option
 from deploy.commands.running import ask, change
+from deploy.office import Office
 from deploy.printing import document, table
 from portal_api.api_keys import CreatedKey, KeyLimits, KeySummary
 
@@ -65,8 +66,14 @@ def create(
 @json_option
 def list_keys(account_id: int | None, state_directory: Path, as_json: bool) -> None:
     """The keys of the account ACCOUNT_ID, or of all accounts."""
-    account = None if account_id is None else AccountId(account_id)
-    _show(ask(state_directory, lambda office: office.api_keys.list(account)), as_json=as_json)
+
+    async def found(office: Office) -> list[KeySummary]:
+        if account_id is None:
+            return await office.api_keys.list()
+        await office.accounts.require(AccountId(account_id))
+        return await office.api_keys.list(AccountId(account_id))
+
+    _show(ask(state_directory, found), as_json=as_json)
 
 
 @keys.command()

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
-import orjson
 
 from core.principal import AccountId
 from deploy.commands.options import ID, json_option, state_option
@@ -13,6 +12,9 @@ from deploy.office import Office
 from deploy.printing import document
 from metering.audit import Audit, Report
 from metering.counters import Counters
+from metering.errors import MalformedRecord
+from metering.scopes import CounterDifference
+from metering.served import Served, read_served
 
 __all__ = ["counters", "reconcile"]
 
@@ -34,7 +36,7 @@ def reconcile(days: int, served: Path | None, state_directory: Path, as_json: bo
 
     Status 0: the ledger adds up and holds everything. 1: there are differences. 3: no difference, but some usage is not
     in the ledger yet (dead letters, streams that nobody reads)."""
-    record = [orjson.loads(line) for line in served.read_bytes().splitlines()] if served else None
+    record = _read(served) if served else None
     since = (datetime.now(UTC) - timedelta(days=days)).date()
 
     async def audit(office: Office) -> Report:
@@ -47,6 +49,15 @@ def reconcile(days: int, served: Path | None, state_directory: Path, as_json: bo
     else:
         _print(report)
     raise SystemExit(DIFFERENCES if report.differences else UNFINISHED if report.unfinished else 0)
+
+
+def _read(file: Path) -> list[Served]:
+    try:
+        return read_served(file.read_bytes().splitlines())
+    except MalformedRecord as error:
+        raise click.BadParameter(f"{error}. Nothing was compared.", param_hint=f"--served {file}") from error
+    except OSError as error:
+        raise click.BadParameter(f"it can't be read: {error.strerror}.", param_hint=f"--served {file}") from error
 
 
 def _print(report: Report) -> None:
@@ -74,8 +85,14 @@ def counters() -> None:
 @json_option
 def rebuild(account_id: int | None, state_directory: Path, as_json: bool) -> None:
     """Set the counters of the account ACCOUNT_ID, or of all, from the ledger. Safe while everything runs."""
-    accounts = None if account_id is None else [AccountId(account_id)]
-    found = ask(state_directory, lambda office: _counters(office).rebuild(accounts))
+
+    async def set_right(office: Office) -> list[CounterDifference]:
+        if account_id is None:
+            return await _counters(office).rebuild()
+        await office.accounts.require(AccountId(account_id))
+        return await _counters(office).rebuild([AccountId(account_id)])
+
+    found = ask(state_directory, set_right)
     if as_json:
         document(found)
         return

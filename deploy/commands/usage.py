@@ -51,7 +51,10 @@ def usage(
 async def _lines(office: Office, account_id: AccountId, by: str, since: date, until: date) -> list[UsageLine]:
     report = UsageReport(office.pool)
     ask_for = {"day": report.by_day, "model": report.by_model, "key": report.by_key}[by]
-    return await ask_for(account_id, since, until)
+    lines = await ask_for(account_id, since, until)
+    if not lines:
+        await office.accounts.require(account_id)
+    return lines
 
 
 def _row(line: UsageLine) -> tuple[object, ...]:

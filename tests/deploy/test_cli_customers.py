@@ -50,20 +50,29 @@ def test_json_is_one_document_with_numbers_as_numbers(line: CommandLine) -> None
     )
     assert line.json("accounts", "list") == [changed]
     assert line.json("keys", "list", "1") == [revoked]
-    assert line.json("keys", "list", "2") == []
 
 
 def test_an_empty_installation_says_what_to_do_next(line: CommandLine) -> None:
     assert "poindexter accounts create NAME" in line.ok("accounts", "list").out
     assert "poindexter keys create ACCOUNT_ID" in line.ok("keys", "list").out
-    assert "Nothing used from" in line.ok("usage", "1").out
     assert "Nothing was waiting" in line.ok("keys", "publish").out
+
+
+def test_an_account_without_keys_and_usage_is_shown_as_such(line: CommandLine) -> None:
+    line.ok("accounts", "create", "ACME")
+
+    assert "poindexter keys create ACCOUNT_ID" in line.ok("keys", "list", "1").out
+    assert "Nothing used from" in line.ok("usage", "1").out
+    assert line.json("keys", "list", "1") == line.json("usage", "1") == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
         (("keys", "create", "99"), 1, "There is no account 99."),
+        (("keys", "list", "99"), 1, "There is no account 99."),
+        (("usage", "99"), 1, "There is no account 99."),
+        (("counters", "rebuild", "99"), 1, "There is no account 99."),
         (("keys", "revoke", "99"), 1, "There is no key 99."),
         (("accounts", "change", "99", "--status", "active"), 1, "There is no account 99."),
         (("accounts", "create", " "), 1, "A name has 1 to 200 characters"),
@@ -145,7 +154,7 @@ def test_listing_needs_no_redis(database_url: str) -> None:
 
     assert line.json("accounts", "list") == []
     assert line.json("keys", "list") == []
-    assert line.json("usage", "1") == []
+    assert line.run("usage", "1").err == "There is no account 1.\n"
 
 
 async def _in_thread(function: Any, *arguments: str) -> Any:

@@ -82,11 +82,10 @@ def test_a_difference_is_explained_and_is_status_1(ledger: Ledger) -> None:
 
 
 def test_what_an_upstream_served_and_nobody_booked_is_a_difference(ledger: Ledger, tmp_path: Path) -> None:
-    missing = str(event(1).event_id)
+    item = event(1)
+    missing = str(item.event_id)
     served = tmp_path / "served.jsonl"
-    served.write_text(
-        json.dumps({"client_request_id": missing, "outcome": "complete", "upstream_request_id": "chatcmpl-1"}) + "\n"
-    )
+    served.write_text(json.dumps(call_of(item)) + "\n\n")
 
     answer = ledger.line.run("reconcile", "--served", str(served))
 
@@ -163,6 +162,34 @@ def test_an_event_that_no_upstream_served_is_a_difference(ledger: Ledger, tmp_pa
 
     assert answer.status == 1
     assert f"event {invented.event_id}: no upstream has served it; charged 1000 nano-dollars by estimate" in answer.out
+
+
+COUNTED = json.dumps(call_of(event(1))).encode()
+NO_RECORD = {
+    "no JSON": (b"served calls", "line 1 is no JSON: "),
+    "an array": (b"[" + COUNTED + b"]", "line 1 is no JSON object"),
+    "binary": (b"\x00\xff\xfe", "line 1 is no JSON: "),
+    "too deep": (b"[" * 2_000, "line 1 is no JSON: "),
+    "half a line": (COUNTED + b"\n\n" + COUNTED[:30], "line 3 is no JSON: "),
+    "no outcome": (b'{"client_request_id": "x"}', "line 1 has no `outcome`"),
+    "an outcome of another type": (b'{"outcome": ["cut"]}', "line 1 has no `outcome`"),
+    "no counts": (b'{"outcome": "cut"}\n{"outcome": "complete"}', "line 2 has no whole number `input_tokens`"),
+    "a count as text": (COUNTED.replace(b": 30", b': "30"'), "line 1 has no whole number `output_tokens`"),
+}
+
+
+@pytest.mark.parametrize(("content", "problem"), NO_RECORD.values(), ids=NO_RECORD)
+def test_a_record_that_is_none_is_refused_with_the_line_that_is_wrong(
+    ledger: Ledger, tmp_path: Path, content: bytes, problem: str
+) -> None:
+    """It ended in a traceback."""
+    served = tmp_path / "served.jsonl"
+    served.write_bytes(content)
+
+    answer = ledger.line.run("reconcile", "--served", str(served))
+
+    assert (answer.status, answer.out) == (2, "")
+    assert f"Invalid value for --served {served}: {problem}" in answer.err
 
 
 def test_wrong_counters_are_set_right_and_shown(ledger: Ledger) -> None:

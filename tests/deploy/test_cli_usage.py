@@ -25,6 +25,8 @@ def line(database_url: str, redis_url: str) -> CommandLine:
 
     async def book() -> None:
         async with workbench(database_url, redis_url) as bench:
+            for _ in range(3):
+                await bench.create_account()
             await bench.settle_all(events)
             await bench.drain()
 
