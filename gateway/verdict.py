@@ -50,7 +50,8 @@ def verdict(failure: UpstreamFailure) -> GatewayError:
 
 
 def _refused(failure: UpstreamFailure) -> GatewayError:
-    status = 400 if failure.status in ABOUT_OUR_KEY else failure.status
+    passable = 400 <= failure.status < 500 and failure.status not in ABOUT_OUR_KEY
+    status = failure.status if passable else 400  # Its words tell whose fault it is; some come under 500, or 201.
     return UpstreamRefused(
         status, failure.message, type=failure.type, code=failure.code, param=failure.param, others=failure.others
     )

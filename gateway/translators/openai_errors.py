@@ -32,7 +32,6 @@ FAULT_BY_NAME = {
     "model_not_found": Fault.ACCOUNT,
     "DeploymentNotFound": Fault.ACCOUNT,
     "authentication_error": Fault.ACCOUNT,
-    "permission_error": Fault.ACCOUNT,
     "rate_limit_exceeded": Fault.RATE,
     "rate_limit_error": Fault.RATE,
     "slow_down": Fault.RATE,
@@ -57,7 +56,11 @@ FAULT_BY_STATUS = {
     504: Fault.TIMEOUT,
     524: Fault.TIMEOUT,
 }
-FAULT_BY_TYPE = {"invalid_request_error": Fault.REQUEST, "timeout_error": Fault.TIMEOUT}
+FAULT_BY_TYPE = {
+    "invalid_request_error": Fault.REQUEST,
+    "permission_error": Fault.UNCLEAR,
+    "timeout_error": Fault.TIMEOUT,
+}
 REFUSALS = (401, 403, 404)
 UNAUTHORIZED = 401
 CURABLE_LIMIT_SOURCES = {"openrouter_in_flight_budget"}

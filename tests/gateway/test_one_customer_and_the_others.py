@@ -96,6 +96,11 @@ ANSWERS: dict[bytes, tuple[int, bytes, bytes]] = {
         b'{"type": "error", "error": {"type": "not_found_error", "message": "Container c_1 was not found.", '
         b'"param": "container"}}',
     ),
+    b"say permission": (
+        403,
+        b"",
+        b'{"type": "error", "error": {"type": "permission_error", "message": "No access to this file."}}',
+    ),
     b"say crash": (500, b"", b"{}"),
     b"say slowly": (429, b"retry-after: 12\r\n", b'{"error": {"type": "rate_limit_error", "message": "slow"}}'),
 }
@@ -180,7 +185,7 @@ async def test_a_refused_request_again_and_again_takes_the_model_from_nobody(
     installation: Installation, model: str, stream: bool
 ) -> None:
     """S14, C1"""
-    said = ["firewall", "nowhere", "unauthorised", "logprobs", "container"]
+    said = ["firewall", "nowhere", "unauthorised", "logprobs", "container", "permission"]
     async with opened(installation) as shop:
         for word in said * 3:
             status, error = await ask(shop, shop.culprit, f"say {word}", model=model, stream=stream)

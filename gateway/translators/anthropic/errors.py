@@ -96,6 +96,6 @@ def _fault_by_words(status: int, type: str | None, message: str) -> Fault | None
         return Fault.ACCOUNT
     if type == "permission_error" and message.startswith(OUR_KEY):
         return Fault.ACCOUNT
-    if type == "not_found_error" and message not in NOTHING_NAMED:
+    if type == "not_found_error" and status == 404 and message not in NOTHING_NAMED:
         return Fault.ACCOUNT if message.startswith(OUR_MODEL) else Fault.REQUEST
     return None

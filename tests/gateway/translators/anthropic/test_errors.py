@@ -72,6 +72,10 @@ def test_the_error_code_tells_what_waiting_can_not_cure(status: int, type: str, 
         (404, "not_found_error", "model: claude-99", Fault.ACCOUNT),
         (404, "not_found_error", "Container c_1 was not found.", Fault.REQUEST),
         (404, "not_found_error", "Not found", Fault.UNCLEAR),
+        (201, "not_found_error", "Container c_1 was not found.", Fault.UPSTREAM),
+        (301, "not_found_error", "Container c_1 was not found.", Fault.UPSTREAM),
+        (429, "not_found_error", "Container c_1 was not found.", Fault.RATE),
+        (500, "not_found_error", "model: claude-99", Fault.UPSTREAM),
     ],
 )
 def test_only_words_about_our_key_or_our_model_blame_our_account(
