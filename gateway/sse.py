@@ -5,6 +5,7 @@ Lines are split as bytes, never as text: JSON may hold U+2028 and other characte
 ends. A line ends with LF, CRLF or CR, at whatever byte the network cut the stream.
 """
 
+import re
 from dataclasses import dataclass
 
 __all__ = ["MAX_EVENT_BYTES", "EventTooLarge", "LineEnds", "SSEDecoder", "ServerSentEvent"]
@@ -12,6 +13,8 @@ __all__ = ["MAX_EVENT_BYTES", "EventTooLarge", "LineEnds", "SSEDecoder", "Server
 MAX_EVENT_BYTES = 16 << 20
 """An image comes as one event, as a data URL."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BLANK_LINES = re.compile(rb"\n{3,}")
+"""All but the first blank line mean nothing. A megabyte of them, line by line, would keep the loop for a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +66,24 @@ class SSEDecoder:
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """The events that this chunk completes. Raises EventTooLarge; the decoder is of no use after that."""
-        first, *more = self._line_ends.normalise(chunk).split(b"\n")
+        chunk = self._line_ends.normalise(chunk)
+        if b"\n\n\n" in chunk:
+            chunk = BLANK_LINES.sub(b"\n\n", chunk)
+        first, *more = chunk.split(b"\n")
         self._line += first
         events: list[ServerSentEvent] = []
-        for rest in more:
-            self._require_size(events)
-            if event := self._accept(bytes(self._line)):
-                events.append(event)
-            self._line = bytearray(rest)
-        self._require_size(events)
+        if more:
+            lines = [bytes(self._line), *more]
+            self._line = bytearray(lines.pop())
+            for line in lines:
+                self._require_size(len(line), events)
+                if event := self._accept(line):
+                    events.append(event)
+        self._require_size(len(self._line), events)
         return events
 
-    def _require_size(self, events: list[ServerSentEvent]) -> None:
-        if self._size + len(self._line) > self._max_event_bytes:
+    def _require_size(self, length: int, events: list[ServerSentEvent]) -> None:
+        if self._size + length > self._max_event_bytes:
             raise EventTooLarge(self._max_event_bytes, events)
 
     def _accept(self, line: bytes) -> ServerSentEvent | None:
@@ -93,6 +101,8 @@ class SSEDecoder:
         return None  # `id`, `retry`, comments (an empty name) and unknown fields say nothing to a gateway.
 
     def _dispatch(self) -> ServerSentEvent | None:
-        event = ServerSentEvent(self._event, b"\n".join(self._data)) if self._data else None
-        self._event, self._data, self._size = None, [], 0
+        event = None
+        if self._data:
+            event, self._data = ServerSentEvent(self._event, b"\n".join(self._data)), []
+        self._event, self._size = None, 0
         return event

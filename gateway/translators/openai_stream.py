@@ -280,5 +280,7 @@ def _data(event: bytes) -> bytes | None:
     """None for an event without data, such as a comment."""
     if event.startswith(b"data: ") and event.count(b"\n") == 2:
         return event[6:-2]
+    if b"data" not in event:
+        return None
     events = SSEDecoder(len(event) + 1).feed(event)
     return events[0].data if events else None

@@ -1,3 +1,4 @@
+import time
 from itertools import pairwise
 
 import pytest
@@ -6,6 +7,8 @@ from hypothesis import strategies as st
 
 from gateway.sse import EventTooLarge, LineEnds, ServerSentEvent, SSEDecoder
 
+MAX_CPU_SECONDS_PER_BYTE = 0.25e-6
+"""Of blank lines; they take a fifth of that, and took four times as much one by one."""
 STREAM = (
     b"\xef\xbb\xbfdata: first\n\n"
     b": a comment\n\n"
@@ -91,3 +94,15 @@ def test_a_carriage_return_at_the_end_of_a_chunk_ends_its_line_once() -> None:
     chunks = [line_ends.normalise(chunk) for chunk in (b"a\r", b"", b"\nb\r", b"c\r\n")]
 
     assert chunks == [b"a\n", b"", b"b\n", b"c\n"]
+
+
+@pytest.mark.parametrize("unit", [b"\n", b"\r", b"\r\n"])
+def test_s21_blank_lines_cost_next_to_nothing(unit: bytes) -> None:
+    """A megabyte of them, one by one, kept everybody else waiting for more than a second."""
+    stream, decoder = unit * 2**20, SSEDecoder()
+    began = time.process_time()
+
+    events = [event for start in range(0, len(stream), 2**19) for event in decoder.feed(stream[start : start + 2**19])]
+
+    assert (events, decoder.feed(b"\ndata: x\n\n")) == ([], [ServerSentEvent(None, b"x")])
+    assert time.process_time() - began < len(stream) * MAX_CPU_SECONDS_PER_BYTE
