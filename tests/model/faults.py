@@ -151,7 +151,9 @@ def _stopped(state: State, number: int, protocol: Protocol) -> State:
 
 def _crashed(state: State, protocol: Protocol) -> State:
     assert state.stalled is not None
-    letters = tuple([letter._replace(put_back=-1) for letter in state.ledger.letters])  # Their replay has failed.
+    # A replay that Redis has forgotten can be repeated; one that was under way has failed.
+    left = [entry.number for entry in state.stalled.stream] if protocol.parked_until_recorded else []
+    letters = tuple([one if one.put_back in left else one._replace(put_back=-1) for one in state.ledger.letters])
     state = state._replace(
         redis=state.stalled._replace(published=False),
         ledger=state.ledger._replace(letters=letters),

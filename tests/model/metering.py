@@ -79,8 +79,11 @@ def _confirmed(state: State, number: int) -> State:
 
 
 def _booked(ledger: Ledger, batch: tuple[Entry, ...], parked: Entry | None, protocol: Protocol) -> Ledger:
+    if parked is not None:
+        ledger = _park(ledger, parked, protocol)
     for entry in batch:
-        ledger = _park(ledger, entry, protocol) if entry is parked else _book(ledger, entry, protocol)
+        if entry is not parked:
+            ledger = _book(ledger, entry, protocol)
     return ledger
 
 
@@ -97,12 +100,26 @@ def _book(ledger: Ledger, entry: Entry, protocol: Protocol) -> Ledger:
         ledger = ledger._replace(version=ledger.version + 1)
     elif row.kind == ESTIMATE != entry.kind and protocol.own_ending_replaces_estimate:
         ledger, moved = ledger._replace(rows=put(ledger.rows, entry.request, Row(entry.kind, entry.charged))), True
+    if protocol.parked_until_recorded and ledger.letters:
+        rest = _still_parked(ledger, entry.request)
+        ledger, moved = ledger._replace(letters=rest), moved or len(rest) < len(ledger.letters)
     return _moved(ledger, protocol) if moved else ledger
 
 
+def _still_parked(ledger: Ledger, request: int) -> tuple[Letter, ...]:
+    """Without the letters that the row of their event makes superfluous: all but an own ending beside an estimate."""
+    row = ledger.rows[request]
+    return tuple(
+        [one for one in ledger.letters if one.request != request or (row and row.kind == ESTIMATE != one.kind)]
+    )
+
+
 def _park(ledger: Ledger, entry: Entry, protocol: Protocol) -> Ledger:
-    if any(letter.number == entry.number for letter in ledger.letters):
-        return ledger
+    """parking.py: a copy of what waits is the same letter; the one that was put back is no longer on its stream."""
+    for position, letter in enumerate(ledger.letters):
+        if letter.number == entry.number or letter[1:4] == (entry.request, entry.kind, entry.charged):
+            back = letter._replace(put_back=-1) if letter.put_back == entry.number else letter
+            return ledger._replace(letters=put(ledger.letters, position, back))
     letter = Letter(entry.number, entry.request, entry.kind, entry.charged)
     return _moved(ledger._replace(letters=(*ledger.letters, letter)), protocol)
 
@@ -150,7 +167,8 @@ def _renewed(state: State, number: int) -> State:
 
 
 def _dead_letter_steps(state: State, protocol: Protocol) -> Steps:
-    """`poindexter dead-letters replay`: on the stream first. A person may do it, or leave the letter."""
+    """`poindexter dead-letters replay`. A person may do it, or leave the letter. It waits for the ledger; before, it
+    was marked when Redis had acknowledged its entry."""
     ledger = state.ledger
     for position, letter in enumerate(ledger.letters):
         if letter.put_back < 0 and not state.refusing:
@@ -160,7 +178,7 @@ def _dead_letter_steps(state: State, protocol: Protocol) -> Steps:
                 ledger=ledger._replace(letters=put(ledger.letters, position, letter._replace(put_back=entry.number))),
             )
             yield Step("a person puts a dead letter back on the stream", position, OPTIONAL, after)
-        if letter.put_back >= 0 and (_on_redis_disk(state, letter) or not protocol.replay_waits_for_the_disk):
+        if letter.put_back >= 0 and not protocol.parked_until_recorded:
             rest = (*ledger.letters[:position], *ledger.letters[position + 1 :])
             marked = _moved(ledger._replace(letters=rest, total_is_due=True), protocol)
             yield Step("the dead letter is marked as replayed", position, FREE, state._replace(ledger=marked))
@@ -170,8 +188,3 @@ def _dead_letter_steps(state: State, protocol: Protocol) -> Steps:
             redis = scripts.confirm(state.redis, (), (scripts.total(ledger, protocol), ledger.version))
             after = after._replace(redis=redis)
         yield Step("Redis is told the total without the dead letter", 0, FREE, after)
-
-
-def _on_redis_disk(state: State, letter: Letter) -> bool:
-    """What WAITAOF waits for."""
-    return state.stalled is None or letter.put_back in [entry.number for entry in state.stalled.stream]

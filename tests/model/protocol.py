@@ -46,8 +46,8 @@ class Protocol:
     """What other requests have reserved is no reason to waive."""
     parked_counts: bool = True
     """A parked amount stays in what Redis calls the ledger's total."""
-    replay_waits_for_the_disk: bool = True
-    """A dead letter is marked as replayed when Redis has its entry on the disk; off: when Redis has acknowledged it."""
+    parked_until_recorded: bool = True
+    """A dead letter ends when its event is recorded, or found; off: when Redis has acknowledged its replay."""
     cold_until_published_for_this_server: bool = True
     """`admit` trusts a scope only if it was published for the very server that it asks."""
     settle_asks_for_publication: bool = True

@@ -105,7 +105,7 @@ class Letter(NamedTuple):
     kind: str
     charged: int
     put_back: int = -1
-    """The new entry, while somebody replays it."""
+    """The entry that a replay has put on the stream, until it is recorded, parked again or lost."""
 
 
 class Ledger(NamedTuple):

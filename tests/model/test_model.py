@@ -125,8 +125,8 @@ NEEDED = {
     "parked_counts": without(
         "parked_counts", uses=(metering.PARKED,), breaks=(invariants.CAP_PASSED,), requests=TWO, max_steps=9
     ),
-    "replay_waits_for_the_disk": without(
-        "replay_waits_for_the_disk", uses=(metering.PARKED, faults.CRASHED), breaks=EVENT_LOST, max_steps=11
+    "parked_until_recorded": without(
+        "parked_until_recorded", uses=(metering.PARKED, faults.CRASHED), breaks=EVENT_LOST, max_steps=11
     ),
     "cold_until_published_for_this_server": without(
         "cold_until_published_for_this_server", uses=(faults.CRASHED,), breaks=(gateway.ADMITTED_PAST_CAP,),
