@@ -103,7 +103,8 @@ def _gateway_faults(state: State, number: int, gateway: Gateway, protocol: Proto
     at_work = any(phase in OPEN for phase in phases)
     if not gateway.only_copy and (at_work or gateway.memory or gateway.files):
         yield Step("{gateway} is killed and started again", number, KILLED, _killed(state, number, protocol))
-    if gateway.memory and not at_work and not gateway.frozen and not gateway.only_copy:
+    only_copy = gateway.only_copy or (state.stalled is not None and reaches_redis(state, number))  # Handed in last.
+    if gateway.memory and not at_work and not gateway.frozen and not only_copy:
         yield Step("{gateway} is stopped and started again", number, STOPPED, _stopped(state, number, protocol))
     if at_work and not gateway.frozen:
         frozen = put(state.gateways, number, gateway._replace(frozen=True))
