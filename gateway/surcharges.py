@@ -38,7 +38,9 @@ def refuse_unpriced(chat: ChatRequest, model: Model) -> None:
     document = chat.document
     if not PARAMETERS.keys().isdisjoint(document):
         for name, kind in PARAMETERS.items():
-            if document.get(name) and (name != "prediction" or _asks_openai(model)):
+            value = document.get(name)
+            asks = bool(value) or (value == {} and kind == "web_search")  # `web_search_options: {}` searches.
+            if asks and (name != "prediction" or _asks_openai(model)):
                 _require(kind, model, f"`{name}`", name)
     if chat.media and any(part.get("input_audio") is not None for part in chat.media):
         _require("audio", model, "Sound as input", "messages")

@@ -25,6 +25,8 @@ targets = [{{ provider = "p", model = "m" }}]
 """
 SURCHARGES: list[tuple[str, str, dict[str, Any]]] = [
     ("web_search", "web_search_options", {"web_search_options": {"search_context_size": "low"}}),
+    ("web_search", "web_search_options", {"web_search_options": {}}),
+    ("web_search", "search_parameters", {"search_parameters": {}}),
     ("web_search", "tools[0].type", {"tools": [{"type": "web_search"}]}),
     ("web_search", "tools[0].type", {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
     ("web_search", "search_parameters", {"search_parameters": {"mode": "on"}}),
@@ -81,7 +83,16 @@ def test_a_service_tier_without_a_price_is_refused(tier: str) -> None:
     assert len(caught.value.message) < 200
 
 
-@pytest.mark.parametrize("fields", [{}, {"modalities": ["text"]}, {"tools": [{"type": "custom"}, 7]}, {"plugins": []}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"modalities": ["text"]},
+        {"tools": [{"type": "custom"}, 7]},
+        {"plugins": [], "provider": {}},
+        {"web_search_options": None, "enable_search": False},
+    ],
+)
 @pytest.mark.parametrize("tier", [None, "auto", "default", "standard_only", "flex"])
 def test_ordinary_requests_pass(fields: dict[str, Any], tier: str | None) -> None:
     refuse_unpriced(chat(service_tier=tier, **fields), model())
