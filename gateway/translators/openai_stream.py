@@ -235,10 +235,13 @@ class OpenAIStream:
         if document is not None and document.get("error"):
             self.failure = in_band_failure(document)
             return b""
+        passed = b""
+        if document is not None and self._done_after is not None:
+            passed, last = self._relay_document(b"data: " + data + b"\n\n", document), b""
         if not last and self._answer_is_over():
             self.finished = True
-            return b"data: [DONE]\n\n"
-        return self._fail_malformed("it ended before [DONE]")
+            return passed + b"data: [DONE]\n\n"
+        return passed + self._fail_malformed("it ended before [DONE]")
 
     def _answer_is_over(self) -> bool:
         """Without [DONE]: the usage, which comes last of all, has come, or the only choice's finish reason."""

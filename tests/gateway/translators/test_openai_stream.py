@@ -237,6 +237,16 @@ def test_c20_an_upstream_that_never_sends_done_ends_with_its_usage_or_its_only_c
         assert (outcome.finished, outcome.failure, outcome.done) == (True, None, True)
 
 
+@pytest.mark.parametrize("wants_usage", [False, True])
+@pytest.mark.parametrize("cut", [1, 2])
+def test_c20_without_done_the_last_event_may_lack_its_blank_line(wants_usage: bool, cut: int) -> None:
+    chunks = streams.PLAIN.removesuffix(streams.DONE)[:-cut]
+
+    outcome = play(lambda: OpenAIStream(wants_usage=wants_usage, done_after=1), chunks)
+
+    assert (outcome.finished, outcome.failure, outcome.done, outcome.usage) == (True, None, True, REPORTED)
+
+
 @pytest.mark.parametrize(
     ("stream", "choices"), [(streams.ROLE + streams.text("Hi"), 1), (streams.text("Hi") + streams.STOP, 2), (b"", 1)]
 )
