@@ -329,13 +329,13 @@ async def test_a_letter_without_an_event_id_waits_until_redis_has_its_entry_on_t
     database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S4, for dead letters: what Redis confirms and loses must not be marked as replayed."""
-    monkeypatch.setattr("metering.dead_letters.SYNC_MS", 100)
     async with workbench(database_url, redis_url) as bench:
         await bench.put(event(), e=b"{}")
         await bench.drain()
         await bench.redis.config_set("appendfsync", "no")  # It never says that something is on the disk.
         try:
-            with pytest.raises(RedisNotSynced):
+            with monkeypatch.context() as patch, pytest.raises(RedisNotSynced):
+                patch.setattr("metering.dead_letters.SYNC_MS", 100)
                 await bench.dead_letters.replay(Selection())
         finally:
             await bench.redis.config_set("appendfsync", "everysec")
