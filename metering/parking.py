@@ -62,7 +62,7 @@ WITH superfluous AS MATERIALIZED (
     WHERE {WAITS} AND (is_estimate OR event.estimated <> '{GATEWAY_LOST}')
 ), letters AS (
     UPDATE usage_dead_letters SET replayed_at = now()
-    WHERE dead_letter_id IN (SELECT dead_letter_id FROM superfluous) AND {WAITS}
+    WHERE dead_letter_id = ANY (ARRAY (SELECT dead_letter_id FROM superfluous)) AND {WAITS}
     RETURNING account_id, key_id, period, charged_nano_usd
 ), {move_parked("letters", "-")}
 SELECT DISTINCT account_id, key_id, period FROM letters WHERE account_id IS NOT NULL
