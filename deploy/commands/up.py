@@ -10,7 +10,6 @@ import click
 
 from core.principal import AccountId
 from core.settings import Secret
-from deploy.commands.options import state_option
 from deploy.local.processes import Installation
 from deploy.local.up import Options, run
 from deploy.office import Office, OfficeSettings, open_office
@@ -23,14 +22,29 @@ DEMO_ACCOUNT = "demo"
 @click.command(short_help="Start the whole system on this machine.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Where clients reach the gateway. Default: 8080.")
 @click.option("--admin-port", type=click.IntRange(1, 65535), help="Health and metrics of the gateway.")
-@click.option("--gateway-workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--gateway-workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    envvar="GATEWAY_WORKERS",
+    show_envvar=True,
+    show_default=True,
+    help="Processes of the gateway, one per core.",
+)
 @click.option("--no-demo", is_flag=True, help="Create no demo account.")
-@state_option
+@click.option(
+    "--state-directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".poindexter"),
+    show_default=True,
+    help="Where everything is kept. Several installations need one each, and a --port each.",
+)
 def up(port: int | None, admin_port: int | None, gateway_workers: int, no_demo: bool, state_directory: Path) -> None:
     """Start the whole system on this machine and keep it running until Ctrl-C.
 
     Postgres, Valkey and simulated providers come along; DATABASE_URL, REDIS_URL, OPENAI_API_KEY and ANTHROPIC_API_KEY
-    in the environment replace them by real ones. Data stays in .poindexter and is found again at the next start.
+    in the environment replace them by real ones. Data stays in the state directory and is found again at the next
+    start.
     """
     options = Options(
         port=port,

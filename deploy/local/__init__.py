@@ -15,7 +15,8 @@ The servers, which tests use as well:
 `poindexter up`, in the order of a start:
 
 1. `up` is the start itself, step by step, and the one place that turns a problem of `errors` into an exit code.
-2. `state` is the directory that keeps everything; it can be open once. `env_file` is the form of what it tells clients.
+2. `state` is the directory that keeps everything; it can be open once. `env_file` is the form of what it tells clients,
+   `operator_environment` keeps that apart from what the operator asks for.
 3. `processes` is the table of our own processes; `service` runs a row of it.
 4. `supervisor` starts them in order, restarts what dies, and stops them in the opposite order;
    `log_rotation` keeps what they write small.

@@ -2,12 +2,13 @@
 What keeps the system from running on this machine. Every message is for a person and says what to do.
 
 * LocalError
-  x ProgramMissing  neither the environment nor the machine has the server
-  x StateError      the state directory cannot be used, or another process uses it
-  x PortInUse       the port that clients are told to use belongs to another program
-  x PostgresError   the server cannot be set up or does not start
-  x ValkeyError     the server does not start
-  x ServiceFailed   a process cannot be brought up or kept up
+  x ProgramMissing     neither the environment nor the machine has the server
+  x StateError         the state directory cannot be used, or another process uses it
+  x PortInUse          a port belongs to another program
+  x PostgresError      the server cannot be set up or does not start
+  x ValkeyError        the server does not start
+  x ServiceFailed      a process cannot be brought up or kept up
+  x SettingUnreadable  a variable names a file that cannot be read
 """
 
 
@@ -36,4 +37,8 @@ class ValkeyError(LocalError):
 
 
 class ServiceFailed(LocalError):
+    pass
+
+
+class SettingUnreadable(LocalError):
     pass

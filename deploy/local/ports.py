@@ -56,6 +56,15 @@ def choose_ports(wanted: Mapping[str, int], remembered: Mapping[str, int]) -> di
     return chosen
 
 
+def require_free(name: str, port: int) -> None:
+    """Raises PortInUse. Whoever took a port that was chosen as free would answer in the place of our process."""
+    if is_taken(port):
+        raise PortInUse(
+            f"Port {port} of this machine, chosen for {name}, was taken by another program in the meantime. "
+            "Start again: another port is found then."
+        )
+
+
 def _another(chosen: Mapping[str, int]) -> int:
     while (port := free_port()) in chosen.values():
         pass

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.local.errors import SettingUnreadable
 from deploy.local.ports import LOOPBACK
 from deploy.local.service import Process
 
@@ -19,7 +20,10 @@ MODELS_FILE = Path(__file__).parent.parent / "models.toml"
 def given(environment: Mapping[str, str], name: str) -> str:
     """A setting of the operator, from NAME or from the file that NAME_FILE names; empty when neither is set."""
     file = environment.get(f"{name}_FILE")
-    return Path(file).read_text().strip() if file else environment.get(name, "")
+    try:
+        return Path(file).read_text().strip() if file else environment.get(name, "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingUnreadable(f"{name}_FILE names {file}, which can't be read: {error}.") from error
 
 
 @dataclass(frozen=True, slots=True)

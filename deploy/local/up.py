@@ -18,7 +18,8 @@ from core.migrations import ChangedMigration, migrate
 from core.settings import Secret, SettingsError
 from deploy.local.env_file import as_env_file
 from deploy.local.errors import LocalError, StateError
-from deploy.local.ports import DEFAULT_PORTS, LOOPBACK, choose_ports
+from deploy.local.operator_environment import without_demo
+from deploy.local.ports import DEFAULT_PORTS, LOOPBACK, choose_ports, require_free
 from deploy.local.postgres import PostgresServer
 from deploy.local.processes import Installation, given, our_processes
 from deploy.local.service import Service, end_leftovers
@@ -56,7 +57,8 @@ def run(options: Options, environment: Mapping[str, str], create_key: CreateKey)
     try:
         state.open()
         _require_space(state.path)
-        Launch(options, environment, state, supervisor).start(create_key)
+        own = without_demo(environment, state.demo_settings(), state.remembered_ports())
+        Launch(options, own, state, supervisor).start(create_key)
         supervisor.watch()
     except StopRequested:
         pass
@@ -89,6 +91,7 @@ class Launch:
         for process in our_processes(installation, self._environment):
             service = Service(process, log=self._state.log(process.name), installation=self._state.path)
             with step(process.name, f"on {LOOPBACK}:{process.ready_port}"):
+                require_free(process.name, process.ready_port)
                 self._supervisor.start(service, READY_SECONDS)
         key = self._demo_key(installation, create_key)
         demo_file, logs = str(self._state.demo_environment), str(self._state.logs)
@@ -101,7 +104,7 @@ class Launch:
         redis_url = given(self._environment, "REDIS_URL") or self._start_valkey(ports)
         self._state.remember_ports(ports)
         with step("schema", "migrations"):
-            asyncio.run(_migrate(database_url))
+            asyncio.run(_migrate(database_url, given=bool(given(self._environment, "DATABASE_URL"))))
         return Installation(
             database_url=database_url,
             redis_url=redis_url,
@@ -154,13 +157,14 @@ def _created(create_key: CreateKey, installation: Installation) -> str:
         raise StateError(f"The demo account cannot be created: {error}. `--no-demo` starts without one.") from error
 
 
-async def _migrate(url: str) -> None:
+async def _migrate(url: str, *, given: bool) -> None:
     try:
         await migrate(Secret(url))
     except ChangedMigration as error:
         raise StateError(f"The database was made by another version of Poindexter: {error}") from error
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise StateError(f"The database cannot be prepared: {type(error).__name__}: {error}") from error
+        advice = " It is the one of DATABASE_URL; without that variable a database comes along." if given else ""
+        raise StateError(f"The database cannot be prepared: {type(error).__name__}: {error}.{advice}") from error
 
 
 def _is_accepted(key: str, port: int) -> bool:

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import pytest
 
 from deploy.local.env_file import read_env_file
 from deploy.local.pids import command_line, wait_for_exit
+from deploy.local.ports import DEFAULT_PORTS, free_port
 from tests.deploy.launched import Launched, launched
 from tests.services import postgres, valkey
 
@@ -196,6 +198,45 @@ def test_a_port_in_use_is_an_error_that_says_what_to_do(server_directory: Path) 
     assert run.events == []
 
 
+def test_the_answer_of_another_program_on_a_chosen_port_is_not_taken_for_our_process(
+    server_directory: Path, database_url: str, redis_url: str
+) -> None:
+    """Two installations that start at once choose the same ports; the later one said that it was running."""
+    ports = {name: free_port() for name in DEFAULT_PORTS}
+    (server_directory / "state").mkdir(mode=0o711)
+    (server_directory / "state" / "ports.json").write_text(json.dumps(ports))
+    thief = {"STANDIN_SIMULATORS": f"also {ports['metering-admin']}"}
+
+    with launched(server_directory, external(database_url, redis_url) | thief) as run:
+        exit_code = run.process.wait(30)
+
+    assert exit_code == 1
+    assert f"Port {ports['metering-admin']} of this machine, chosen for metering, was taken by another" in run.text
+    assert "Start again" in run.text
+    assert "metering started" not in run.events
+
+
+def test_a_shell_that_has_read_demo_env_can_start_everything_again(server_directory: Path) -> None:
+    with launched(server_directory) as first:
+        first.wait_for(READY)
+        settings = settings_of(first)
+        first.end()
+
+    with launched(server_directory, settings) as second:
+        second.wait_for(READY)
+
+    assert settings_of(second)["DATABASE_URL"] == settings["DATABASE_URL"]
+    assert "openai: simulated" in second.text
+
+
+def test_a_setting_in_a_file_that_is_missing_is_named(server_directory: Path) -> None:
+    with launched(server_directory, {"DATABASE_URL_FILE": "/nowhere"}) as run:
+        exit_code = run.process.wait(30)
+
+    assert exit_code == 1
+    assert "DATABASE_URL_FILE names /nowhere, which can't be read" in run.text
+
+
 def test_a_database_that_does_not_answer_is_an_error(server_directory: Path, redis_url: str) -> None:
     unused = "postgresql://nobody:nothing@127.0.0.1:1/none?sslmode=disable"
 
@@ -204,6 +245,7 @@ def test_a_database_that_does_not_answer_is_an_error(server_directory: Path, red
 
     assert exit_code == 1
     assert "The database cannot be prepared: ConnectionRefusedError" in run.text
+    assert "It is the one of DATABASE_URL" in run.text
 
 
 def test_real_providers_need_no_simulators(server_directory: Path, database_url: str, redis_url: str) -> None:

@@ -3,7 +3,7 @@ A process that behaves towards the launcher as one of ours does: ready over HTTP
 
 Takes the place of the real module because PYTHONPATH names this directory. What it does beside that
 is in the variable STANDIN_<NAME>: `die` (at once), `linger` (ignores SIGTERM),
-`give-up-later` (its second life finds that its settings are wrong).
+`give-up-later` (its second life finds that its settings are wrong), `also <port>` (takes another one's port first).
 """
 
 import os
@@ -25,8 +25,9 @@ def main(environment: Mapping[str, str], name: str, *port_variables: str) -> Non
         sys.exit(f"{name} has no upstream to talk to")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, signal.SIG_IGN if conduct == "linger" else lambda *_: stop.set())
-    for variable in port_variables:
-        server = ThreadingHTTPServer(("127.0.0.1", int(environment[variable])), Answers)
+    others = [int(conduct.removeprefix("also "))] if conduct.startswith("also ") else []
+    for port in [*others, *(int(environment[variable]) for variable in port_variables)]:
+        server = ThreadingHTTPServer(("127.0.0.1", port), Answers)
         threading.Thread(target=server.serve_forever, daemon=True).start()
     while not stop.wait(0.1):
         pass
