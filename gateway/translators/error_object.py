@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from gateway.exact_json import load
-from gateway.translators.error_text import MAX_MESSAGE, message_of, other_members, place_of, without_keys
+from gateway.translators.error_text import message_of, other_members, place_of, shown
 from gateway.upstream_failure import Fault, UpstreamFailure
 
 __all__ = ["ErrorObject", "failure_of", "identifier", "load_object", "readable"]
@@ -141,7 +141,7 @@ def _message(fault: Fault, status: int, error: ErrorObject) -> str:
 def _plain(body: bytes) -> str | None:
     """The words of a server that answers without JSON. A page of HTML is a proxy's, and says nothing to a program."""
     text = body.decode(errors="replace").strip()
-    return without_keys(text)[:MAX_MESSAGE] if text and not text.startswith("<") and text.isprintable() else None
+    return shown(text) if text and not text.startswith("<") and text.isprintable() else None
 
 
 def identifier(value: object, pattern: re.Pattern[str] = NAME, longest: int = MAX_NAME) -> str | None:

@@ -5,9 +5,13 @@ from typing import Any
 
 import orjson
 
-__all__ = ["MAX_MESSAGE", "message_of", "other_members", "place_of", "without_keys"]
+__all__ = ["message_of", "other_members", "place_of", "shown"]
 
 MAX_MESSAGE = 1_000
+MAX_SEARCHED = 16_000
+"""Characters of a text that are searched for keys: an error may come as a whole answer, of 64 MiB."""
+MAX_ITEMS = 20
+"""Of one list: reasons, or steps of a path."""
 MAX_OTHER_BYTES = 4_096
 NAMED = {"message", "type", "code", "param"}
 """Members of an error that have a field of their own."""
@@ -22,7 +26,12 @@ SEGMENT = re.compile(r"[A-Za-z0-9]{8,}")
 MIN_DIGITS = 3
 
 
-def without_keys(text: str) -> str:
+def shown(text: str) -> str:
+    """As much of a provider's words as anybody is shown."""
+    return _without_keys(text[:MAX_SEARCHED])[:MAX_MESSAGE]
+
+
+def _without_keys(text: str) -> str:
     """Words that only begin like a key (`key_value`, `pk_orders`, `sk-learn`) stay: a key is not pronounceable."""
     return KEY.sub(lambda found: "[key]" if _is_key(found[0]) else found[0], text)
 
@@ -36,14 +45,15 @@ def _is_key(text: str) -> bool:
 def message_of(value: object) -> str | None:
     """The reason that a JSON value holds: a text, an object with one, or a list of such."""
     text = _text(value, DEEPEST)
-    return without_keys(text)[:MAX_MESSAGE] if text else None
+    return shown(text) if text else None
 
 
 def _text(value: object, depth: int) -> str | None:
     if isinstance(value, str) or depth == 0:
         return value if isinstance(value, str) else None
     if isinstance(value, list):
-        texts = [text for item in value if isinstance(item, dict) and (text := _text(item, depth - 1))]
+        items = [item for item in value[:MAX_ITEMS] if isinstance(item, dict)]
+        texts = [text for item in items if (text := _text(item, depth - 1))]
         return "; ".join(texts) or None
     if not isinstance(value, dict):
         return None
@@ -57,7 +67,7 @@ def place_of(loc: object) -> str | None:
     if not isinstance(loc, list):
         return None
     path = ""
-    for index, step in enumerate(loc):
+    for index, step in enumerate(loc[:MAX_ITEMS]):
         if index == 0 and step in PARTS_OF_A_BODY:
             continue
         path += f"[{step}]" if isinstance(step, int) else f".{step}"
@@ -75,5 +85,5 @@ def other_members(error: dict[str, Any]) -> dict[str, Any]:
         return {}
     if len(text) > MAX_OTHER_BYTES:
         return {}
-    cleaned: dict[str, Any] = orjson.loads(without_keys(text.decode()))
+    cleaned: dict[str, Any] = orjson.loads(_without_keys(text.decode()))
     return cleaned

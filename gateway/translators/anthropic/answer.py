@@ -75,15 +75,17 @@ def _message(source: dict[str, Any]) -> dict[str, Any]:
     texts: list[str] = []
     calls: list[dict[str, Any]] = []
     thoughts: list[Thought] = []
+    characters = 0
     for block in source["content"]:
         kind = block.get("type") if isinstance(block, dict) else None
         if kind == "tool_use":
             calls.append(_tool_call(block))
         elif kind == "text" and isinstance(block.get("text"), str):
             texts.append(block["text"])
+            characters += len(block["text"])
         elif kind in FIELDS:
             fields = {name: str(block.get(name) or "") for name in FIELDS[kind]}
-            thoughts.append(Thought({"type": kind, **fields}, sum(map(len, texts)), len(calls)))
+            thoughts.append(Thought({"type": kind, **fields}, characters, len(calls)))
     message: dict[str, Any] = {
         "role": "assistant",
         "content": "".join(texts) if texts or not calls else None,

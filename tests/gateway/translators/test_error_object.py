@@ -30,6 +30,13 @@ def test_every_dialect_has_a_message_or_none(document: Any, message: str | None)
     assert ErrorObject.parse(document).message == message
 
 
+def test_s21_of_very_many_reasons_the_first_twenty_are_read() -> None:
+    """A list of them may be as long as an answer."""
+    error = {"error": {"message": [{"msg": str(number)} for number in range(50)]}}
+
+    assert ErrorObject.parse(error).message == "; ".join(map(str, range(20)))
+
+
 def test_an_answer_that_is_no_object_says_nothing() -> None:
     assert ErrorObject.parse(load_object(b"<html>")) == NOTHING
     assert ErrorObject.parse(load_object(b"[1]")) == NOTHING

@@ -1,14 +1,18 @@
 """
-A body may hold 200,000 values, and all others wait while one is translated. Guards against S7: with work that grew with
-the square of a request's parts, 300 KB of one customer kept a gateway busy for seconds, and 2 MB for minutes.
+A request may hold 200,000 values, an answer 64 MiB, and all others wait while one is translated. Guards against S7 and
+S21: with work that grew with the square of its parts, 300 KB of one customer kept a gateway busy for seconds, and 2 MB
+for minutes.
 """
 
 import time
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.translators.openai_anthropic import OpenAIToAnthropic
+from gateway.translators.openai_openai import OpenAIToOpenAI
+from gateway.translators.translator import MalformedAnswer
 from tests.gateway.translators.replay import chat
 
 MAX_CPU_SECONDS = 5.0
@@ -53,3 +57,26 @@ def test_s7_the_largest_requests_keep_nobody_waiting(fields: dict[str, Any]) -> 
     OpenAIToAnthropic().request(request, upstream_model="claude-sonnet-4-5", max_output_tokens=4096, clamp=True)
 
     assert time.process_time() - began < MAX_CPU_SECONDS
+
+
+def test_s21_an_answer_of_very_many_blocks_keeps_nobody_waiting() -> None:
+    texts = [{"type": "text", "text": "a"}] * 200_000
+    thoughts = [{"type": "thinking", "thinking": "t", "signature": "s"}] * MANY
+    body = orjson.dumps({"content": [*texts, *thoughts], "stop_reason": "end_turn"})
+    began = time.process_time()
+
+    OpenAIToAnthropic().answer(chat(), body, created=0)
+
+    assert time.process_time() - began < MAX_CPU_SECONDS
+
+
+def test_s21_an_error_as_long_as_an_answer_keeps_nobody_waiting() -> None:
+    """Under status 200 an error may be as long as any answer; what nobody is shown is not searched for keys."""
+    body = orjson.dumps({"error": {"message": "key-1 " * 10_000_000}})
+    began = time.process_time()
+
+    with pytest.raises(MalformedAnswer) as caught:
+        OpenAIToOpenAI().answer(chat(), body, created=0)
+
+    assert len(caught.value.failure.message) == 1_000
+    assert time.process_time() - began < MAX_CPU_SECONDS / 5
