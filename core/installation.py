@@ -29,9 +29,11 @@ class WrongInstallation(Exception):
 
 async def agree_on_shards(database: asyncpg.Pool | asyncpg.Connection, shard_count: int) -> None:
     """Store the number if none is, and compare. Raises WrongInstallation, or what asyncpg raises (UndefinedTableError:
-    `poindexter migrate` has not run)."""
-    await database.execute(STORE, SHARDS, str(shard_count))
+    `poindexter migrate` has not run). A database that is read-only for a while still tells."""
     stored = await database.fetchval(STORED, SHARDS)
+    if stored is None:
+        await database.execute(STORE, SHARDS, str(shard_count))
+        stored = await database.fetchval(STORED, SHARDS)
     if stored != str(shard_count):
         raise WrongInstallation(
             f"REDIS_SHARDS is {shard_count}, but this installation was created with {stored}: set REDIS_SHARDS={stored}"

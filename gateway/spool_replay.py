@@ -21,6 +21,8 @@ NOT_NOW = frozenset(
 )
 """First words of errors that pass when somebody has mended Redis. After every other one, the same call would be refused
 again, for ever."""
+OF_THE_SERVER = ("ACL failure in script", "nknown command", "nknown Redis command")
+"""Parts of errors that have no first word of their own and speak of our rights, not of the record."""
 
 
 class Replay:
@@ -57,7 +59,7 @@ class Replay:
             if await self._pipeline.call(call) == COLD:
                 await self._cold_scopes.settle(keys, event)
         except RedisReplyError as error:
-            if error.code in NOT_NOW:
+            if error.code in NOT_NOW or any(part in str(error) for part in OF_THE_SERVER):
                 raise RedisAway(str(error)) from error
             return str(error)
         return ""

@@ -8,6 +8,7 @@ import pytest
 from core.connections import open_pool
 from core.installation import WrongInstallation, agree_on_shards, agree_when_reachable
 from core.settings import Secret
+from tests.services import postgres
 
 
 async def test_the_first_process_stores_the_number_and_another_number_is_refused(database_url: str) -> None:
@@ -31,6 +32,17 @@ async def test_of_many_that_arrive_at_once_one_number_wins(database_url: str) ->
     assert answers.count(None) == 2
     assert all(isinstance(answer, WrongInstallation) for answer in answers if answer is not None)
     await pool.close()
+
+
+async def test_a_read_only_database_still_refuses_another_number(database_url: str) -> None:
+    """A gateway that starts while a standby answers would serve with counters of its own until the failover is over."""
+    async with postgres(database_url) as connection:
+        await agree_on_shards(connection, 16)
+        await connection.execute("SET default_transaction_read_only = on")
+
+        await agree_on_shards(connection, 16)
+        with pytest.raises(WrongInstallation):
+            await agree_on_shards(connection, 64)
 
 
 async def test_a_database_without_tables_is_waited_for(empty_database_url: str) -> None:

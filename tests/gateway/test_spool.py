@@ -649,6 +649,34 @@ async def test_a_redis_that_refuses_writes_for_a_while_gets_everything_afterward
     assert not (tmp_path / "rejected").exists()
 
 
+@pytest.mark.parametrize("refused", ["evalsha", "xadd", "zrem"])
+async def test_a_redis_whose_rules_refuse_a_command_gets_everything_when_they_are_mended(
+    refused: str, tmp_path: Path, redis_url: str
+) -> None:
+    """B3: also one that only the scripts use, for which Redis has no error of its own. Nothing is put aside."""
+    place = redis_url.rpartition("@")[2]
+    rules = "ACL", "SETUSER", "restricted", "on", ">secret", "~*", "+@all"
+    async with valkey(redis_url) as client:
+        await client.execute_command(*rules)
+        try:
+            async with connected(f"redis://restricted:secret@{place}") as redis:
+                spool = spool_in(tmp_path, redis)
+                await client.execute_command(*rules, f"-{refused}")
+                spool.put(settlement("a"))
+                await spool.flush()
+                await spool.replay()
+                waiting = not spool.empty
+                await client.execute_command(*rules)
+                async with running(spool):
+                    await until(lambda: spool.empty)
+        finally:
+            await client.execute_command("ACL", "DELUSER", "restricted")
+
+    assert waiting
+    assert set(await endings(redis_url)) == {"a"}
+    assert not (tmp_path / "rejected").exists()
+
+
 async def test_what_was_replayed_is_sent_again_to_another_life_of_redis(
     tmp_path: Path, redis_url: str, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
