@@ -20,7 +20,7 @@ Refusal = Callable[[str, int, float, str], GatewayError]
 
 REFUSALS: dict[bytes, Refusal] = {
     b"suspended": lambda scope, limit, wait, model: AccountSuspended(
-        "This account is suspended. Its owner finds the reason in the portal."
+        "This account is suspended. Ask the operator of this service to resume it."
     ),
     b"revoked": lambda scope, limit, wait, model: InvalidKey("This API key has been revoked."),
     b"expired": lambda scope, limit, wait, model: InvalidKey("This API key has expired."),

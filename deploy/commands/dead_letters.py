@@ -49,7 +49,7 @@ def list_letters(ended: bool, state_directory: Path, as_json: bool) -> None:
             None if letter.charged is None else format_usd(letter.charged),
             letter.stream,
             _state(letter),
-            letter.reason,
+            letter.reason.partition("\n")[0],  # `show` has all of it.
         )
         for letter in found
     ]
@@ -71,7 +71,7 @@ def show(dead_letter_id: int, state_directory: Path) -> None:
     document(_readable(letter))
 
 
-@dead_letters.command()
+@dead_letters.command(short_help="Put one, or all, back on their streams.")
 @id_argument
 @all_option
 @click.option("--reason", default="", help="With --all: only letters whose reason contains this text.")
@@ -83,10 +83,13 @@ def replay(dead_letter_id: int | None, everything: bool, reason: str, state_dire
     put back again."""
     selection = _selection(dead_letter_id, everything, reason)
     count = _end(state_directory, selection, lambda letters: letters.replay(selection, progress=_progress))
+    if not count:
+        click.echo(f"No dead letter whose reason contains {reason!r} waits." if reason else "No dead letter waits.")
+        return
     click.echo(f"Replayed {count:,}. They wait until the ledger has them; what still can't be read stays.")
 
 
-@dead_letters.command("write-off")
+@dead_letters.command("write-off", short_help="Give up one, or all; they are kept.")
 @id_argument
 @all_option
 @click.option("--matching", default="", help="With --all: only letters whose reason contains this text.")

@@ -45,13 +45,16 @@ def create(
     as_json: bool,
 ) -> None:
     """Create a key for the account ACCOUNT_ID and print it, this once. It works at once."""
+    ends = expires.replace(tzinfo=UTC) if expires else None
+    if ends and ends <= datetime.now(UTC):
+        raise click.BadParameter(f"{ends:%Y-%m-%d %H:%M} UTC has passed.", param_hint="--expires")
     limits = KeyLimits(
         models=models or None,
         requests_per_minute=rpm,
         tokens_per_minute=tpm,
         concurrent_requests=concurrency,
         cap_nano_usd=cap,
-        expires_at=expires.replace(tzinfo=UTC) if expires else None,
+        expires_at=ends,
     )
     change(
         state_directory,
@@ -89,7 +92,7 @@ def revoke(key_id: int, state_directory: Path, as_json: bool) -> None:
     )
 
 
-@keys.command()
+@keys.command(short_help="Tell the gateways what was saved without Redis.")
 @state_option
 def publish(state_directory: Path) -> None:
     """Tell the gateways about changes that were saved while Redis could not be reached."""

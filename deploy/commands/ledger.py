@@ -79,7 +79,7 @@ def counters() -> None:
     """The gateways' counters in Redis, which are a cache of the ledger plus live reservations."""
 
 
-@counters.command()
+@counters.command(short_help="Set them from the ledger.")
 @click.argument("account_id", type=ID, required=False)
 @state_option
 @json_option

@@ -22,8 +22,13 @@ class _Amount(click.ParamType[int]):
 AMOUNT = _Amount()
 """US dollars, turned into nano-dollars."""
 
-ID = click.IntRange(1, 2**63 - 1)
-LIMIT = click.IntRange(0, 2**31 - 1)
+
+class _WholeNumber(click.IntRange):
+    name = "whole number"  # "'x' is not a valid integer range" would be click's own words.
+
+
+ID = _WholeNumber(1, 2**63 - 1)
+LIMIT = _WholeNumber(0, 2**31 - 1)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 state_option = click.option(

@@ -82,11 +82,12 @@ def test_an_account_without_keys_and_usage_is_shown_as_such(line: CommandLine) -
         (("accounts", "create", "ACME", "--cap", "much"), 2, "'much' is not an amount in US dollars"),
         (("accounts", "create", "ACME", "--cap", "-1"), 2, "is not between 0 and"),
         (("accounts", "change", "1", "--status", "revoked"), 2, "'active', 'suspended'"),
-        (("keys", "create", "abc"), 2, "not a valid integer"),
+        (("keys", "create", "abc"), 2, "'abc' is not a valid whole number."),
         (("keys", "create", "0"), 2, "not in the range"),
         (("keys", "create", "9" * 30), 2, "not in the range"),
         (("keys", "create", "1", "--rpm", "9999999999"), 2, "not in the range"),
         (("keys", "create", "1", "--expires", "tomorrow"), 2, "does not match the formats"),
+        (("keys", "create", "1", "--expires", "2020-01-01"), 2, "2020-01-01 00:00 UTC has passed."),
         (("usage", "1", "--since", "2026-02-01", "--until", "2026-01-01"), 2, "2026-02-01 is after 2026-01-01."),
     ],
 )

@@ -265,6 +265,26 @@ def test_many_dead_letters_are_replayed_or_written_off_in_one_call(ledger: Ledge
     assert sorted(str(letter["written_off_by"]) for letter in ended) == ["None", "me", "me", "me"]
 
 
+def test_a_replay_of_nothing_says_that_nothing_waits(ledger: Ledger) -> None:
+    assert ledger.line.ok("dead-letters", "replay", "--all").out == "No dead letter waits.\n"
+    assert "contains 'clock' waits" in ledger.line.ok("dead-letters", "replay", "--all", "--reason", "clock").out
+
+
+def test_a_reason_of_several_lines_is_one_line_of_the_table(ledger: Ledger) -> None:
+    """Postgres gives its reasons with a DETAIL of hundreds of characters; `show` has all of it."""
+
+    async def park(bench: Workbench) -> None:
+        await park_one(bench)
+        await bench.pool.execute("UPDATE usage_dead_letters SET reason = E'refused: null value\\nDETAIL: the row'")
+
+    ledger.happens(park)
+
+    assert [line.split()[-2:] for line in ledger.line.ok("dead-letters", "list").out.splitlines()[1:]] == [
+        ["null", "value"]
+    ]
+    assert "DETAIL: the row" in ledger.line.ok("dead-letters", "show", "1").out
+
+
 @pytest.mark.parametrize("arguments", [[], ["1", "--all"], ["1", "--reason", "x"]])
 def test_a_replay_names_one_letter_or_all(ledger: Ledger, arguments: list[str]) -> None:
     assert ledger.line.run("dead-letters", "replay", *arguments).status == 2
