@@ -69,7 +69,7 @@ class GatewaySettings:
     """How long an answer of Redis may take before it counts as away."""
     gateway_lookup_seconds: float = setting(2.0, least=0.05)
     """How long a look-up in Postgres, of an unknown key or of an account that Redis does not know, may take."""
-    gateway_lease_seconds: float = setting(30.0, least=3.0)
+    gateway_lease_seconds: float = setting(30.0, least=3.0, most=300.0)
     """How long after a gateway's death its reservations are kept; long answers renew them three times as often."""
     gateway_offline_exposure_usd: int = setting(NANO_PER_USD, parse=parse_usd)
     """What an account may spend at this process while Redis is away: set in US dollars, read as nano-dollars. 0 refuses

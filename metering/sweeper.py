@@ -5,6 +5,9 @@ A lease that has run out proves little: Redis' clock may have been set forward, 
 So the sweeper looks twice. Only what nobody has prolonged between two looks, some seconds of its own steady clock
 apart, is ended: a living gateway prolongs each of its reservations in that time.
 
+A lease that runs out in the far future was written by a clock that has been set back since. It is made to run out now:
+a living gateway prolongs it as any other, the reservation of a dead one would be held for as long as the step was.
+
 It is settled with the event that the gateway left at admission or with its last renewal, an estimate that says so.
 (One that an older gateway has left without an event was never sent: it is released.) Both are the gateway's own
 scripts, which look at the lease again: a gateway that renews or settles in this moment wins, and two sweepers end a
@@ -38,6 +41,8 @@ COLD = b"cold"
 """What `settle` answers when the scopes were not published for this life of Redis."""
 MAX_SUSPECTS = 2_000
 """Of each shard: the others follow when these have been ended."""
+FARTHEST_LEASE_MS = 900_000
+"""No gateway asks for half as much."""
 
 
 class Sweeper:
@@ -63,19 +68,22 @@ class Sweeper:
         more = False
         for shard, suspects in self._suspects.items():
             seconds, microseconds = await self._redis.time()  # The leases are written by the server's clock.
-            expired: Any = await self._redis.zrange(
-                shard.leases,
-                "-inf",
-                seconds * 1000 + microseconds // 1000,
-                byscore=True,
-                offset=0,
-                num=MAX_SUSPECTS,
-                withscores=True,
-            )
+            now = seconds * 1000 + microseconds // 1000
+            if too_far := await self._leases(shard, now + FARTHEST_LEASE_MS, "+inf"):
+                run_out = {event_id: seconds * 1000 for event_id, _ in too_far}
+                await self._redis.zadd(shard.leases, run_out, xx=True, lt=True)
+            expired = await self._leases(shard, "-inf", now)
             confirmed = suspects.look(expired, self._clock())
             ended = [await self._sweep(shard, event_id) for event_id in islice(confirmed, MAX_ENDED_PER_ROUND)]
             more = more or (len(confirmed) >= MAX_ENDED_PER_ROUND and any(ended))
         return more
+
+    async def _leases(self, shard: ShardKeys, first: float | str, last: float | str) -> list[tuple[bytes, float]]:
+        """Some of those that run out in this time, in milliseconds by the server's clock: ids and deadlines."""
+        found: Any = await self._redis.zrange(
+            shard.leases, first, last, byscore=True, offset=0, num=MAX_SUSPECTS, withscores=True
+        )
+        return list(found)
 
     async def _sweep(self, shard: ShardKeys, event_id: bytes) -> bool:
         """False when somebody else was faster."""

@@ -159,6 +159,29 @@ async def test_a_step_of_redis_clock_ends_no_reservation_of_a_living_gateway(dat
         assert (await bench.account(1))["in_flight"] == "10"
 
 
+async def test_a_clock_of_redis_that_was_ahead_keeps_no_reservation_of_a_dead_gateway(
+    database_url: str, redis_url: str
+) -> None:
+    """S5b: its clock has been set back by a day. The living gateway prolongs its lease, the dead one can't."""
+    dead, living = event(cost=7, estimated=GATEWAY_LOST), event(cost=9, estimated=GATEWAY_LOST)
+    clock = iter([0.0, 20.0, 25.0])
+    async with workbench(database_url, redis_url) as bench:
+        await bench.open_scopes(dead)
+        for item in (dead, living):
+            await bench.admit(item, cost=100, lease_ms=86_400_000)
+        sweeper = patient_sweeper(bench, clock)
+
+        await sweeper.round()
+        await bench.renew(living, lease_ms=30_000)
+        await sweeper.round()
+        await sweeper.round()
+
+        assert await bench.entries_left() == 1
+        assert (await bench.account(1))["in_flight"] == "1"
+        await bench.drain()
+        assert await bench.pool.fetchval("SELECT event_id FROM usage_events") == dead.event_id
+
+
 async def test_an_estimate_is_booked_in_the_period_that_it_was_reserved_in(database_url: str, redis_url: str) -> None:
     item = event(cost=7, estimated=GATEWAY_LOST)
     reserved_in = replace(item, period=date(2026, 10, 15))
