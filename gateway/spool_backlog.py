@@ -76,6 +76,7 @@ class Backlog:
             self._complain(self._contents.unreadable)
         contents, epoch = self._contents, self._pipeline.epoch
         if not contents.readable:
+            self._contents = Contents([])  # What the disk does not give back now, it may next time.
             return
         if epoch != self._taken_in:
             self._taken, self._taken_in = {}, epoch

@@ -771,6 +771,25 @@ async def test_an_unreadable_file_stops_no_other(tmp_path: Path, redis_url: str)
     assert await endings(redis_url) == ["one"]
 
 
+async def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(tmp_path: Path, redis_url: str) -> None:
+    """Out of file descriptors, a network disk that was gone: nothing else may happen that would make it look again."""
+    file = create_file(tmp_path)
+    file.append(settlement("one").encode())
+    away = file.path.with_suffix(".away")
+    async with connected(redis_url) as redis:
+        spool = spool_in(tmp_path, redis)
+        spool._backlog.add(file)
+        file.path.rename(away)
+        await spool.replay()
+        unsent = await endings(redis_url)
+        away.rename(file.path)
+        await spool.replay()
+        let_go(spool)
+
+    assert unsent == []
+    assert await endings(redis_url) == ["one"]
+
+
 async def test_recent_endings_are_those_of_the_last_seconds_before_the_last_answer(redis_url: str) -> None:
     """S4: relative to the last answer, however long ago that was."""
     async with connected(redis_url) as redis:
