@@ -154,5 +154,9 @@ def _count(recorded: Recorded, rows: int, dead: list[DeadLetter]) -> None:
     for letter in dead:
         log.error(
             "usage entry parked as a dead letter",
-            extra={"stream": letter.entry.shard.usage_stream, "entry": letter.entry.entry_id, "reason": letter.reason},
+            extra={
+                "stream": letter.entry.shard.usage_stream,
+                "entry": letter.entry.entry_id.decode(),
+                "reason": letter.reason,
+            },
         )

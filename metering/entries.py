@@ -118,7 +118,7 @@ def usage_row(entry: Entry) -> UsageRow:
     try:
         wire, charged, waived = entry.fields[b"e"], entry.fields[b"c"], entry.fields[b"w"]
     except KeyError as error:
-        raise MalformedEvent(f"the entry has no field {error}") from error
+        raise MalformedEvent(f"the entry has no field {error.args[0].decode()}") from error
     charged_nano_usd, waived_nano_usd = _nano_usd(charged), _nano_usd(waived)
     event: dict[str, Any] = read_fields(wire)
     if charged_nano_usd + waived_nano_usd != event["owed"]:
