@@ -170,7 +170,7 @@ def test_an_entry_whose_amount_cannot_be_read_has_none() -> None:
 
 
 def test_an_entry_without_an_amount_is_refused() -> None:
-    with pytest.raises(MalformedEvent, match="no field c$"):
+    with pytest.raises(MalformedEvent, match=r"no field c$"):
         usage_row(Entry(SHARD, b"1-0", {b"e": event().encode()}))
 
 
