@@ -65,8 +65,9 @@ def run(options: Options, environment: Mapping[str, str], create_key: CreateKey)
     except ForcedStop:
         return INTERRUPTED
     except (LocalError, OSError) as error:
-        say(f"\nPoindexter cannot run: {error}\n")
-        return 1
+        if not signals.requested:  # A terminal's Ctrl-C ends our helpers too (initdb): that is no failure.
+            say(f"\nPoindexter cannot run: {error}\n")
+            return 1
     finally:
         supervisor.stop()
         state.close()

@@ -32,6 +32,7 @@ class Launched:
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     @property
@@ -56,6 +57,11 @@ class Launched:
 
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(number)
+        return self.process.wait(TIMEOUT_SECONDS)
+
+    def press_ctrl_c(self) -> int:
+        """As a terminal does it: everything in the foreground gets the signal."""
+        os.killpg(self.process.pid, signal.SIGINT)
         return self.process.wait(TIMEOUT_SECONDS)
 
     def _lines(self) -> list[str]:

@@ -97,6 +97,26 @@ def test_a_stop_signal_ends_everything_in_order(
     assert list(run.state.glob("*.pid")) == []
 
 
+def test_ctrl_c_while_the_database_is_made_is_no_failure(server_directory: Path) -> None:
+    with launched(server_directory) as run:
+        run.wait_for("postgres")
+        await_unfinished(run.state)
+
+        exit_code = run.press_ctrl_c()
+
+    assert exit_code == 0
+    assert "cannot run" not in run.text
+    assert run.text.endswith("Stopped.\n")
+
+
+def await_unfinished(state: Path) -> None:
+    """Until initdb has begun to fill its directory."""
+    deadline = time.monotonic() + 20
+    while not any(state.glob("postgres.unfinished/*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def test_a_second_stop_signal_waits_for_nobody(server_directory: Path, database_url: str, redis_url: str) -> None:
     with launched(server_directory, external(database_url, redis_url) | {"STANDIN_GATEWAY": "linger"}) as run:
         run.wait_for(READY)
