@@ -126,6 +126,7 @@ class Settlement:
             if by_release and answer == 0:  # Somebody else has ended it, with an estimate.
                 answer = await self._pipeline.call(self._settle(keys, record))
             if answer == COLD:
+                self.redis_lost()  # It may have been emptied, on this very connection.
                 answer = await self._cold_scopes.settle(keys, record.event)
         except RedisAway:
             await self._spool.put(record)

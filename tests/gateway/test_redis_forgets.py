@@ -91,6 +91,24 @@ def failing_snapshots(installation: Installation, server: ValkeyServer) -> Itera
 REFUSALS = {"OOM": no_memory, "READONLY": read_only, "NOREPLICAS": no_replicas, "MISCONF": failing_snapshots}
 
 
+async def test_what_a_redis_that_was_emptied_has_forgotten_is_handed_in_again(
+    installation: Installation, upstream: SimulatedUpstream
+) -> None:
+    """S4, S8: no connection is lost. An answer that is under way ends and finds its account gone."""
+    customer = installation.customer()
+    gateway = installation.start_gateway()
+    under_way = asyncio.create_task(stream(gateway, customer, "[[sim words=60 pause_ms=20]]", MODELS[0]))
+    await until(lambda: gateway.metric("poindexter_open_requests") == 1, "a stream")
+    await ask(gateway, customer)
+    await wait_distinct(installation, customer, 1)
+
+    installation.redis.flushall()
+    await under_way
+
+    await wait_distinct(installation, customer, 2)
+    assert all_exact(installation, upstream, customer)
+
+
 @pytest.mark.parametrize("refusal", REFUSALS)
 async def test_what_is_answered_while_redis_refuses_writes_is_exact_and_what_dies_is_estimated(
     installation: Installation, upstream: SimulatedUpstream, valkey_server: ValkeyServer, refusal: str
