@@ -33,7 +33,8 @@ class ChatCompletions:
     failpoints: Failpoints
 
     async def __call__(self, client: Exchange) -> None:
-        """Raises GatewayError before the answer has started; after that the answer itself tells what went wrong."""
+        """Raises GatewayError before the answer has started, or while nothing but keep-alives has been sent; after that
+        the answer itself tells what went wrong."""
         client.principal = await self.authentication.identify(client.headers)
         try:
             await self._answer(client, client.principal, await self.bodies.chat(client))
@@ -51,9 +52,12 @@ class ChatCompletions:
         self.failpoints.reach("after_admission")
         client.answer_headers += limit_headers(reservation.limits)
         self.leases.add(reservation)
+        if chat.stream:
+            self.keep_alives.add(client, chat, reservation)
         try:
-            async with reservation.ended_on_error(), self.keep_alives.of(client, chat, reservation):
+            async with reservation.ended_on_error():
                 answer = await self.failover.open(client, chat, routed, reservation, account=principal.account_id)
                 await self.relay.run(client, answer, reservation)  # Settles it, whatever happens.
         finally:
             self.leases.remove(reservation)
+            self.keep_alives.remove(client)

@@ -15,6 +15,7 @@ from gateway.error_answer import error_answer
 from gateway.errors import GatewayError, MethodNotAllowed, Overloaded, RouteNotFound, UpstreamRefused
 from gateway.exchange import ClientGone, Exchange, Receive
 from gateway.request_log import RequestLog
+from gateway.translators.error_frame import error_frame
 
 __all__ = ["Endpoint", "Front"]
 
@@ -62,7 +63,7 @@ class Front:
             code = error.code or error.type
             # A provider may call its errors whatever it likes; a label must stay bounded.
             metrics.REFUSALS.labels("upstream_refused" if isinstance(error, UpstreamRefused) else code).inc()
-            await _send_error(client, error)
+            await (_end_stream(client, error) if client.started else _send_error(client, error))
         except ClientGone:
             outcome, client.status = "client_gone", client.status or CLIENT_GONE_STATUS
         except asyncio.CancelledError:
@@ -109,6 +110,17 @@ async def _send_error(client: Exchange, error: GatewayError) -> None:
         await client.answer(*error_answer(error))
     except ClientGone:
         client.status = CLIENT_GONE_STATUS
+
+
+async def _end_stream(client: Exchange, error: GatewayError) -> None:
+    """The head went out early, to keep the connection alive: the error is the stream's only event."""
+    client.status = error.status  # For the log and the metrics: the client has been told 200.
+    if client.finished:
+        return
+    try:
+        await client.send(error_frame(error.message, error.type, error.code, error.param), more=False)
+    except ClientGone:
+        return  # Nobody is left to be told.
 
 
 def _count(client: Exchange) -> None:

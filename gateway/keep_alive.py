@@ -1,7 +1,7 @@
 """
 The client of a stream never waits long for a byte: proxies and clients take a silent connection for a dead one, while
 a model may think for minutes. After a while without content the head of the answer goes out and then, again and again,
-a chunk that says nothing. Failover may still go on behind it; what fails from then on is told by an error event.
+a chunk that says nothing. Failover may still go on behind it; what fails then is told by an error event (`front`).
 
 The form is a whole chunk, because each of the others breaks somebody: a comment some hand-made parsers, and the error
 event that follows it in others; a blank line those that take it for an event without data. The first one carries the
@@ -10,14 +10,11 @@ role, as a first chunk does everywhere, and its id is empty as long as no upstre
 
 import asyncio
 import time
-from types import TracebackType
 
 from gateway.chat_request import ChatRequest
-from gateway.errors import GatewayError
-from gateway.exchange import ClientGone, Exchange
+from gateway.exchange import Exchange
 from gateway.headers import Headers
 from gateway.reservation import Reservation
-from gateway.translators.error_frame import error_frame
 from gateway.translators.keep_alive_frame import keep_alive_frame
 
 __all__ = ["EVENT_STREAM", "KeepAlives"]
@@ -38,18 +35,21 @@ class KeepAlives:
 
     def __init__(self, *, seconds: float) -> None:
         self._seconds = seconds
-        self._open: dict[_Kept, None] = {}
+        self._open: dict[Exchange, _Kept] = {}
 
-    def of(self, client: Exchange, chat: ChatRequest, reservation: Reservation) -> "_Kept":
-        """`async with`: kept alive inside, if it is a stream. An error that comes after the head is told the client."""
-        return _Kept(self._open, client, chat, reservation, due=time.monotonic() + self._seconds)
+    def add(self, client: Exchange, chat: ChatRequest, reservation: Reservation) -> None:
+        """From now on, until `remove`."""
+        self._open[client] = _Kept(client, chat, reservation, due=time.monotonic() + self._seconds)
+
+    def remove(self, client: Exchange) -> None:
+        self._open.pop(client, None)
 
     async def run(self) -> None:
         """Until cancelled."""
         step = self._seconds / LOOKS
         while True:
             await asyncio.sleep(step)
-            for number, kept in enumerate(list(self._open), 1):
+            for number, kept in enumerate(list(self._open.values()), 1):
                 kept.look(time.monotonic(), self._seconds - step)
                 if number % PAUSE_AFTER == 0:
                     await asyncio.sleep(0)
@@ -58,38 +58,13 @@ class KeepAlives:
 class _Kept:
     """One stream."""
 
-    __slots__ = ("_chat", "_client", "_due", "_open", "_reservation")
+    __slots__ = ("_chat", "_client", "_due", "_reservation")
 
-    def __init__(
-        self,
-        open_streams: "dict[_Kept, None]",
-        client: Exchange,
-        chat: ChatRequest,
-        reservation: Reservation,
-        *,
-        due: float,
-    ) -> None:
-        self._open = open_streams
+    def __init__(self, client: Exchange, chat: ChatRequest, reservation: Reservation, *, due: float) -> None:
         self._client = client
         self._chat = chat
         self._reservation = reservation
         self._due = due
-
-    async def __aenter__(self) -> None:
-        if self._chat.stream:
-            self._open[self] = None
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._open.pop(self, None)
-        client = self._client
-        if isinstance(error, GatewayError) and client.started and not client.finished:
-            client.status = error.status  # For the log and the metrics: the client has been told 200.
-            try:
-                await client.send(error_frame(error.message, error.type, error.code, error.param), more=False)
-            except ClientGone:
-                return  # Nobody is left to be told.
 
     def look(self, now: float, after: float) -> None:
         """Send something if nothing has been sent for so long."""
