@@ -50,6 +50,8 @@ GAUGE_SECONDS = 5.0
 FORGET_SECONDS = 600.0
 """A consumer that has been silent for so long is dead: a living one reads every half second."""
 SERVER_LOOK_SECONDS = 1.0
+MAX_COUNTED = 2_000
+"""Entries of a shard: with more waiting, the consumers need the processor more than the check of the counters does."""
 OTHER_CONNECTIONS = 4
 """To Postgres, beside one for each consumer."""
 
@@ -66,7 +68,9 @@ class Metering:
         self._ledger = Ledger(pool, self._partitions, failpoints)
         every = shards(settings.redis_shards)
         self._shards = [every[number] for number in shard_numbers(settings.metering_shards, settings.redis_shards)]
-        self._counters = Counters(pool, redis, shard_count=settings.redis_shards, now=_now, only=self._shards)
+        self._counters = Counters(
+            pool, redis, shard_count=settings.redis_shards, now=_now, only=self._shards, max_stream_length=MAX_COUNTED
+        )
         parts = min(settings.metering_consumers, len(self._shards))
         self._streams = [self._stream(number, self._shards[number::parts]) for number in range(parts)]
 

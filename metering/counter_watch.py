@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from core.key_directory import server_epoch
 from metering.counters import CounterDifference, Counters
+from metering.errors import StreamTooLong
 from metering.metrics import COUNTER_DIFFERENCES, COUNTER_REBUILDS
 
 __all__ = ["CounterWatch"]
@@ -32,17 +33,27 @@ class CounterWatch:
     async def round(self) -> bool:
         """One look. Never has more to do at once."""
         server = await server_epoch(self._redis)
+        try:
+            await self._look(server)
+        except StreamTooLong as error:  # The caps are right all the same: they are restored before anything is counted.
+            log.info("the counters are checked when the consumers have caught up", extra={"reason": str(error)})
+            self._wait_for(server)
+        return False
+
+    async def _look(self, server: str) -> None:
         if server != self._server:
             await self._rebuild()
-            self._server = server  # Only now: a rebuild that failed is tried again.
-            self._next_check = time.monotonic() + self._check_seconds
+            self._wait_for(server)  # Only now: a rebuild that failed is tried again.
         elif time.monotonic() >= self._next_check:
             differences = await self._counters.check()
             COUNTER_DIFFERENCES.set(len(differences))
             if differences:
                 await self._rebuild()
-            self._next_check = time.monotonic() + self._check_seconds
-        return False
+            self._wait_for(server)
+
+    def _wait_for(self, server: str) -> None:
+        self._server = server
+        self._next_check = time.monotonic() + self._check_seconds
 
     async def _rebuild(self) -> None:
         differences = await self._counters.rebuild()

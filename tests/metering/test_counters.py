@@ -250,6 +250,23 @@ async def test_the_amount_of_an_unreadable_entry_leaves_pending_at_the_next_chec
         assert await bench.counters.check() == []
 
 
+async def test_while_the_consumers_are_behind_the_caps_are_restored_and_nothing_is_counted(
+    database_url: str, redis_url: str
+) -> None:
+    async with workbench(database_url, redis_url) as bench:
+        account, _ = await used_account(bench, recorded=3, waiting=2)
+        scope = ShardKeys.of(AccountId(account), SHARDS).account(AccountId(account))
+        older: dict[Any, Any] = {f"ledger:{PERIOD}": 0, f"ledger_version:{PERIOD}": 0, f"pending:{PERIOD}": 7}
+        await bench.redis.hset(scope, mapping=older)
+        counters = Counters(bench.pool, bench.redis, shard_count=SHARDS, now=lambda: NOW, max_stream_length=1)
+
+        await CounterWatch(bench.redis, counters, check_seconds=0).round()
+
+        restored = await bench.account(account)
+        assert int(restored[f"ledger:{PERIOD}"]) > 0
+        assert restored[f"pending:{PERIOD}"] == "7"
+
+
 async def test_a_stream_that_is_too_long_is_not_counted(database_url: str, redis_url: str) -> None:
     async with workbench(database_url, redis_url) as bench:
         await used_account(bench, waiting=2)
