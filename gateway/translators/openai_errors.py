@@ -108,8 +108,12 @@ def _names_the_request(status: int, error: ErrorObject, named: Fault | None) -> 
 
 
 def _payment_fault(error: ErrorObject, wait: float | None) -> Fault:
-    """OpenRouter's 402 is curable only where its in-flight budget is full, or a wait is named."""
+    """OpenRouter's 402 is curable only where its in-flight budget is full, or a wait is named. Without a name it may be
+    about this one request, which asks for more output than our credit there can pay."""
     source = identifier(error.metadata.get("limit_source"))
     if source in INCURABLE_LIMIT_SOURCES:
         return Fault.ACCOUNT
-    return Fault.RATE if wait is not None or source in CURABLE_LIMIT_SOURCES else Fault.ACCOUNT
+    if wait is not None or source in CURABLE_LIMIT_SOURCES:
+        return Fault.RATE
+    named = Fault.ACCOUNT in (FAULT_BY_NAME.get(error.code or ""), FAULT_BY_NAME.get(error.type or ""))
+    return Fault.ACCOUNT if named else Fault.UNCLEAR

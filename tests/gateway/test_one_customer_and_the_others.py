@@ -101,6 +101,7 @@ ANSWERS: dict[bytes, tuple[int, bytes, bytes]] = {
         b"",
         b'{"type": "error", "error": {"type": "permission_error", "message": "No access to this file."}}',
     ),
+    b"say credit": (402, b"", b'{"error": {"code": 402, "message": "You can only afford 300 tokens."}}'),
     b"say crash": (500, b"", b"{}"),
     b"say slowly": (429, b"retry-after: 12\r\n", b'{"error": {"type": "rate_limit_error", "message": "slow"}}'),
 }
@@ -185,7 +186,7 @@ async def test_a_refused_request_again_and_again_takes_the_model_from_nobody(
     installation: Installation, model: str, stream: bool
 ) -> None:
     """S14, C1"""
-    said = ["firewall", "nowhere", "unauthorised", "logprobs", "container", "permission"]
+    said = ["firewall", "nowhere", "unauthorised", "logprobs", "container", "permission", "credit"]
     async with opened(installation) as shop:
         for word in said * 3:
             status, error = await ask(shop, shop.culprit, f"say {word}", model=model, stream=stream)

@@ -40,7 +40,7 @@ STATUS_BY_TYPE = {
 }
 FAULT_BY_STATUS = {
     401: Fault.UNCLEAR,
-    402: Fault.ACCOUNT,
+    402: Fault.UNCLEAR,
     403: Fault.UNCLEAR,
     404: Fault.UNCLEAR,
     407: Fault.UPSTREAM,
@@ -92,7 +92,7 @@ def _failure(status: int, error: ErrorObject, wait: float | None) -> UpstreamFai
 def _fault_by_words(status: int, type: str | None, message: str) -> Fault | None:
     if type == "invalid_request_error" and status in (403, 404):
         return Fault.REQUEST
-    if type == "authentication_error":
+    if type in ("authentication_error", "billing_error"):
         return Fault.ACCOUNT
     if type == "permission_error" and message.startswith(OUR_KEY):
         return Fault.ACCOUNT

@@ -16,7 +16,7 @@ def failure(status: int, headers: dict[bytes, bytes] | None = None, **error: Any
     [
         (400, Fault.REQUEST),
         (401, Fault.UNCLEAR),
-        (402, Fault.ACCOUNT),
+        (402, Fault.UNCLEAR),
         (403, Fault.UNCLEAR),
         (404, Fault.UNCLEAR),
         (407, Fault.UPSTREAM),
@@ -69,6 +69,9 @@ def test_the_status_tells_who_is_to_blame_where_nothing_else_does(status: int, f
         (500, {"type": "permission_error"}, Fault.UPSTREAM),
         (503, {"code": "server_is_overloaded"}, Fault.UPSTREAM),
         (403, {"code": 403, "metadata": {"reasons": ["violence"]}}, Fault.REQUEST),
+        (402, {"code": 402}, Fault.UNCLEAR),
+        (402, {"code": "insufficient_quota"}, Fault.ACCOUNT),
+        (402, {"type": "insufficient_quota"}, Fault.ACCOUNT),
         (402, {"code": 402, "metadata": {"limit_source": "openrouter_credits"}}, Fault.ACCOUNT),
         (402, {"code": 402, "metadata": {"limit_source": "openrouter_key_limit"}}, Fault.ACCOUNT),
         (402, {"code": 402, "metadata": {"limit_source": "openrouter_in_flight_budget"}}, Fault.RATE),
