@@ -38,7 +38,7 @@ class LineOutput:
                 if not writable.poll(max(0, round((deadline - time.monotonic()) * 1000))):
                     break
                 written = os.write(self._descriptor, rest[: select.PIPE_BUF])  # As much as poll has promised.
-            except OSError:  # The disk is full, the reader has gone, it was closed: the next line may find it mended.
+            except OSError:  # A full disk, a reader that has gone: the next line is tried all the same.
                 begun = True
                 break
             begun = True

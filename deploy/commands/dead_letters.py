@@ -77,7 +77,7 @@ def show(dead_letter_id: int, state_directory: Path) -> None:
 @click.option("--reason", default="", help="With --all: only letters whose reason contains this text.")
 @state_option
 def replay(dead_letter_id: int | None, everything: bool, reason: str, state_directory: Path) -> None:
-    """Put DEAD_LETTER_ID, or --all, back on their streams, after what was wrong has been mended.
+    """Put DEAD_LETTER_ID, or --all, back on their streams, after what was wrong has been fixed.
 
     Never bills anything twice, and may be repeated: what is on its stream is left there, what Redis has lost since is
     put back again."""
