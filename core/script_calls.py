@@ -14,12 +14,10 @@ from core.redis_keys import CONSUMER_GROUP, ReservationKeys
 from core.usage_event import UsageEvent
 
 __all__ = [
-    "ConfirmedEntry",
+    "Confirmation",
     "CounterChange",
-    "LedgerTotal",
     "PublishedTotal",
     "admit",
-    "confirm",
     "forget",
     "publish",
     "rebuild",
@@ -132,39 +130,38 @@ def publish(
     return Call("publish", (scope,), (revision, epoch, len(totals), *sums, *limits))
 
 
-@dataclass(slots=True)  # Not frozen: the ledger makes one for each event, and freezing it would triple what that costs.
-class ConfirmedEntry:
-    """A stream entry that the ledger has. `account` and `key` are None for one that could not be read."""
+class Confirmation:
+    """What one call of `confirm` tells Redis: entries of a stream that the ledger has, and totals of scopes.
 
-    entry_id: str
-    charged: int = 0
-    period: str = ""
-    account: str | None = None
-    key: str | None = None
+    Thousands at once, so each takes its final form when it is added."""
 
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+        self._scopes: dict[str | None, int] = {None: 0}
+        self._entries: list[tuple[str, int, str, int, int]] = []
+        self._totals: list[tuple[int, str, str, int]] = []
 
-@dataclass(frozen=True, slots=True)
-class LedgerTotal:
-    """What the ledger holds of a scope in a period; a smaller version never overwrites a larger one."""
+    def add_entry(
+        self, entry_id: str, charged: int = 0, period: str = "", account: str | None = None, key: str | None = None
+    ) -> None:
+        """`account` and `key` are the scopes that it is counted in; None for an entry that does not name them."""
+        number, known = self._scopes.setdefault, self._scopes
+        self._entries.append((entry_id, charged, period, number(account, len(known)), number(key, len(known))))
 
-    scope: str
-    period: str
-    charged: int
-    version: int
+    def add_total(self, scope: str, period: str, charged: int, version: int) -> None:
+        """What the ledger holds of a scope in a period; a smaller version never overwrites a larger one."""
+        self._totals.append((self._scopes.setdefault(scope, len(self._scopes)), period, str(charged), version))
 
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return len(self._entries)
 
-def confirm(stream: str, entries: Sequence[ConfirmedEntry], totals: Sequence[LedgerTotal]) -> Call:
-    numbers: dict[str | None, int] = {None: 0}
-
-    def number(scope: str | None) -> int:
-        return numbers.setdefault(scope, len(numbers))
-
-    lines = [
-        (entry.entry_id, entry.charged, entry.period, number(entry.account), number(entry.key)) for entry in entries
-    ]
-    sums = [(number(total.scope), total.period, str(total.charged), total.version) for total in totals]
-    scopes = [scope for scope in numbers if scope is not None]
-    return Call("confirm", (stream, *scopes), (CONSUMER_GROUP, orjson.dumps(lines), orjson.dumps(sums)))
+    @property
+    def call(self) -> Call:
+        scopes = [scope for scope in self._scopes if scope is not None]
+        arguments = CONSUMER_GROUP, orjson.dumps(self._entries), orjson.dumps(self._totals)
+        return Call("confirm", (self._stream, *scopes), arguments)
 
 
 def replay(

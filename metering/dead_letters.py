@@ -25,11 +25,12 @@ from core import script_calls
 from core.lua_scripts import Call, ScriptRunner
 from core.principal import AccountId, KeyId
 from core.redis_keys import ShardKeys
+from core.script_calls import Confirmation
 from metering.aggregates import PeriodTotal, move_parked, totals_of
 from metering.entries import Entry, amount_of
 from metering.errors import RedisNotSynced
 from metering.parking import WAITS
-from metering.scopes import ledger_total
+from metering.scopes import add_total
 
 __all__ = ["DeadLetters", "ParkedEntry", "Selection", "Waiting"]
 
@@ -209,12 +210,13 @@ class DeadLetters:
 
     async def _set_totals(self, totals: Totals) -> None:
         """After the commit: if we die before, the check of the counters does it."""
-        await self._scripts.run_all(
-            [
-                script_calls.confirm(shard.usage_stream, (), [ledger_total(shard, total) for total in of_shard])
-                for shard, of_shard in totals.items()
-            ]
-        )
+        calls = []
+        for shard, of_shard in totals.items():
+            confirmation = Confirmation(shard.usage_stream)
+            for total in of_shard:
+                add_total(confirmation, shard, total)
+            calls.append(confirmation.call)
+        await self._scripts.run_all(calls)
 
 
 async def _totals(connection: asyncpg.pool.PoolConnectionProxy, letters: Batch) -> Totals:

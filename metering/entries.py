@@ -8,6 +8,7 @@ gateway settled it. `usage_row` turns it into one row of `usage_events`, or says
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from core.principal import AccountId, KeyId
@@ -91,6 +92,8 @@ class UsageRow(NamedTuple):
 
 
 COLUMNS = UsageRow._fields
+source_of = itemgetter("period", "account", "key", "model", "provider", "target", "upstream_id")
+answer_of = itemgetter("status", "outcome", "estimated", "attempt", "stream", "ms", "ttfb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +131,7 @@ def usage_row(entry: Entry) -> UsageRow:
         event["id"],
         day_of(at),
         instant_of(at),
-        event["period"],
-        event["account"],
-        event["key"],
-        event["model"],
-        event["provider"],
-        event["target"],
-        event["upstream_id"],
+        *source_of(event),
         *event["tokens"],
         _array(tuple(event["weights"])),
         event["price"],
@@ -142,13 +139,7 @@ def usage_row(entry: Entry) -> UsageRow:
         event["owed"],
         charged_nano_usd,
         waived_nano_usd,
-        event["status"],
-        event["outcome"],
-        event["estimated"],
-        event["attempt"],
-        event["stream"],
-        event["ms"],
-        event["ttfb"],
+        *answer_of(event),
     )
     return UsageRow._make(columns)
 

@@ -15,12 +15,11 @@ from typing import Any
 import asyncpg
 from redis.asyncio import Redis
 
-from core import script_calls
 from core.key_directory import KeyDirectory, server_epoch
 from core.lua_scripts import ScriptRunner
 from core.principal import AccountId
 from core.redis_keys import ShardKeys
-from core.script_calls import LedgerTotal
+from core.script_calls import Confirmation
 from metering.aggregates import WHOLE_ACCOUNT
 from metering.scopes import CounterDifference, Scope, in_parts
 
@@ -131,11 +130,10 @@ class Published:
     async def _raise_totals(self, behind: Iterable[Place], ledger: Held) -> None:
         """Hundreds at once: after the loss of a Redis these are all accounts, and their caps wait for it."""
         for shard, part in in_parts(behind, lambda place: place[0]):
-            totals = [
-                LedgerTotal(scope.name, str(period), ledger[scope, period].value, ledger[scope, period].version)
-                for scope, period in part
-            ]
-            await self._scripts.run(script_calls.confirm(shard.usage_stream, (), totals))
+            raised = Confirmation(shard.usage_stream)
+            for scope, period in part:
+                raised.add_total(scope.name, str(period), ledger[scope, period].value, ledger[scope, period].version)
+            await self._scripts.run(raised.call)
 
     async def _warm(self, scopes: Iterable[Scope], epoch: str) -> None:
         """What Postgres says has been written for this life of the server: the gateways may rely on it."""

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from core.principal import AccountId, KeyId
 from core.redis_keys import ShardKeys
-from core.script_calls import LedgerTotal
+from core.script_calls import Confirmation
 from metering.aggregates import WHOLE_ACCOUNT, PeriodTotal
 
-__all__ = ["CounterDifference", "Scope", "in_parts", "ledger_total"]
+__all__ = ["CounterDifference", "Scope", "add_total", "in_parts"]
 
 PART = 500
 """Scopes in one script call or one pipeline."""
@@ -28,15 +28,12 @@ class Scope:
 
     @property
     def name(self) -> str:
-        if self.key_id == WHOLE_ACCOUNT:
-            return self.shard.account(self.account_id)
-        return self.shard.key(self.key_id)
+        return _name(self.shard, self.account_id, self.key_id)
 
 
-def ledger_total(shard: ShardKeys, total: PeriodTotal) -> LedgerTotal:
-    """As `confirm` takes it."""
-    scope = Scope(total.account_id, total.key_id, shard)
-    return LedgerTotal(scope.name, total.period.isoformat(), total.charged, total.version)
+def add_total(confirmation: Confirmation, shard: ShardKeys, total: PeriodTotal) -> None:
+    name = _name(shard, total.account_id, total.key_id)
+    confirmation.add_total(name, total.period.isoformat(), total.charged, total.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +56,7 @@ def in_parts(items: Iterable[Item], scope_of: Callable[[Item], Scope]) -> Iterat
         rest = iter(members)
         while part := list(islice(rest, PART)):
             yield shard, part
+
+
+def _name(shard: ShardKeys, account_id: AccountId, key_id: KeyId) -> str:
+    return shard.account(account_id) if key_id == WHOLE_ACCOUNT else shard.key(key_id)

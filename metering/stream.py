@@ -15,15 +15,15 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from core import script_calls
-from core.lua_scripts import Call, ScriptRunner
+from core.lua_scripts import ScriptRunner
 from core.redis_keys import CONSUMER_GROUP, ShardKeys
-from core.script_calls import ConfirmedEntry, LedgerTotal
+from core.script_calls import Confirmation
 from metering.aggregates import PeriodTotal
 from metering.entries import Amount, Entry, UsageRow
 from metering.metrics import DELETED_PENDING
-from metering.scopes import ledger_total
+from metering.scopes import add_total
 
-__all__ = ["ENTRIES_PER_CALL", "ConfirmCall", "Settled", "UsageStreams", "confirm_calls"]
+__all__ = ["ENTRIES_PER_CALL", "Settled", "UsageStreams", "confirm_calls"]
 
 log = logging.getLogger(__name__)
 
@@ -128,53 +128,34 @@ class UsageStreams:
         return [Entry(shard, entry_id, fields) for entry_id, fields in pairs if fields]
 
 
-class ConfirmCall:
-    """What one call of `confirm.lua` settles: entries of one shard, and totals of its scopes."""
-
-    def __init__(self, shard: ShardKeys) -> None:
-        self._shard = shard
-        self._entries: list[ConfirmedEntry] = []
-        self._totals: list[LedgerTotal] = []
-
-    def add_entry(self, item: Settled) -> None:
-        amount, entry_id = item.amount, item.entry.entry_id.decode()
-        if amount is None:
-            self._entries.append(ConfirmedEntry(entry_id))
-            return
-        account, key = self._shard.account(amount.account_id), self._shard.key(amount.key_id)
-        self._entries.append(ConfirmedEntry(entry_id, amount.charged_nano_usd, amount.period.isoformat(), account, key))
-
-    def add_totals(self, totals: Iterable[PeriodTotal]) -> None:
-        self._totals += [ledger_total(self._shard, total) for total in totals]
-
-    @property
-    def size(self) -> int:
-        """Number of entries."""
-        return len(self._entries)
-
-    @property
-    def call(self) -> Call:
-        return script_calls.confirm(self._shard.usage_stream, self._entries, self._totals)
-
-
-def confirm_calls(settled: Iterable[Settled], totals: Iterable[PeriodTotal]) -> Iterator[ConfirmCall]:
+def confirm_calls(settled: Iterable[Settled], totals: Iterable[PeriodTotal]) -> Iterator[Confirmation]:
     """An account's entries go into one call together with its totals, unless there are too many for one call: then its
     counters are too high until the last one, which may refuse a request near a cap and never admits one too many."""
     waiting = _by_account(totals)
     for shard, of_shard in groupby(sorted(settled, key=lambda item: item.order), key=lambda item: item.entry.shard):
-        call = ConfirmCall(shard)
+        call = Confirmation(shard.usage_stream)
         for account_id, group in groupby(of_shard, key=lambda item: item.amount.account_id if item.amount else None):
             items = list(group)
             if call.size and call.size + len(items) > ENTRIES_PER_CALL:
                 yield call
-                call = ConfirmCall(shard)
-            call.add_totals(waiting.pop(account_id, ()))
+                call = Confirmation(shard.usage_stream)
+            for total in waiting.pop(account_id, ()):
+                add_total(call, shard, total)
             for item in items:
                 if call.size == ENTRIES_PER_CALL:
                     yield call
-                    call = ConfirmCall(shard)
-                call.add_entry(item)
+                    call = Confirmation(shard.usage_stream)
+                _add_entry(call, shard, item)
         yield call
+
+
+def _add_entry(call: Confirmation, shard: ShardKeys, item: Settled) -> None:
+    amount, entry_id = item.amount, item.entry.entry_id.decode()
+    if amount is None:
+        call.add_entry(entry_id)
+        return
+    account, key = shard.account(amount.account_id), shard.key(amount.key_id)
+    call.add_entry(entry_id, amount.charged_nano_usd, amount.period.isoformat(), account, key)
 
 
 def _by_account(totals: Iterable[PeriodTotal]) -> dict[int | None, list[PeriodTotal]]:

@@ -20,7 +20,7 @@ from core import script_calls
 from core.lua_scripts import Call, load_script
 from core.principal import AccountId, KeyId
 from core.redis_keys import ReservationKeys, shards
-from core.script_calls import ConfirmedEntry, LedgerTotal, PublishedTotal
+from core.script_calls import Confirmation, PublishedTotal
 from metering.counted import Counted
 from metering.entries import Entry as MeteringEntry
 from tests.core.lua_model import MINUTE_MS, Account, Admission, Entry, Limits, Model, Request, Scope
@@ -270,13 +270,14 @@ class Machine:
         if self.dice.chance(60):
             del self.confirmations[position]
         expected = self.model.confirm(entries, totals)
-        confirmed = [
-            ConfirmedEntry(self.stream_ids[one], one.charged, one.admission.period, *self._scopes(one.admission))
-            for one in entries
-        ]
-        sums = [LedgerTotal(self.names[scope], period, total, version) for scope, period, total, version in totals]
+        confirmation = Confirmation(SHARD.usage_stream)
+        for one in entries:
+            scopes = self._scopes(one.admission)
+            confirmation.add_entry(self.stream_ids[one], one.charged, one.admission.period, *scopes)
+        for scope, period, total, version in totals:
+            confirmation.add_total(self.names[scope], period, total, version)
 
-        reply = self._run(script_calls.confirm(SHARD.usage_stream, confirmed, sums))
+        reply = self._run(confirmation.call)
 
         assert reply == expected
 
