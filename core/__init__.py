@@ -9,5 +9,6 @@ What two or more processes have to agree on.
 * Where it lies: `redis_keys` (every key and field), `lua_scripts` (the scripts in `lua/` that change them),
   `script_calls` (their arguments), `migrations` (the tables in `schema/`), `connections`, `redis_address` and
   `postgres_url` (what REDIS_URL and DATABASE_URL may say), `installation` (the number of shards, fixed for good).
-* How a process runs: `settings`, `logs` (over `line_output`), `worker_loop`; `failpoints`, where a test lets it die.
+* How a process runs: `settings`, `listener` (its ports), `logs` (over `line_output`), `worker_loop`; `failpoints`,
+  where a test lets it die.
 """

@@ -23,6 +23,8 @@ RANDOM_CHARACTERS = 43
 CHECKSUM_CHARACTERS = 6
 LENGTH = len(PREFIXES[0]) + RANDOM_CHARACTERS + CHECKSUM_CHARACTERS
 DISPLAYED_CHARACTERS = 12
+LARGEST_PEPPER_ID = 2**31 - 1
+"""Of the column that keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,8 @@ class Pepper:
             pepper = cls(int(number), bytes.fromhex(digits))
         except ValueError:
             raise ValueError("must look like <id>:<64 hex digits>") from None
-        if len(pepper.secret) != 32 or pepper.id < 1:
-            raise ValueError("must look like <id>:<64 hex digits>, with an id of at least 1")
+        if len(pepper.secret) != 32 or not 1 <= pepper.id <= LARGEST_PEPPER_ID:
+            raise ValueError(f"must look like <id>:<64 hex digits>, with an id from 1 to {LARGEST_PEPPER_ID}")
         return pepper
 
     def digest(self, key: str) -> bytes:

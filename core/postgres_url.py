@@ -4,9 +4,10 @@ What DATABASE_URL may hold, checked when a process starts and not at its first q
     postgresql://user:password@host:5432/database?sslmode=require     (several hosts: h1:5432,h2:5432)
 """
 
+from itertools import zip_longest
 from urllib.parse import parse_qsl, urlsplit
 
-from core.settings import Secret
+from core.settings import Secret, host_name
 
 __all__ = ["postgres_url"]
 
@@ -29,9 +30,11 @@ def postgres_url(text: str) -> Secret:
         raise ValueError("the user or the password holds a / ? or #: write it percent-encoded (/ is %2F)")
     if parts.netloc.count("@") > 1:
         raise ValueError("the user or the password holds an @: write it percent-encoded (@ is %40)")
-    for host in parts.netloc.rpartition("@")[2].split(","):
-        _check_port(_port_of(host))
-    for port in filter(None, options.get("port", "").split(",")):
+    for place in parts.netloc.rpartition("@")[2].split(","):
+        _check_host(place.partition(":")[0])
+        _check_port(_port_of(place))
+    for host, port in zip_longest(*(options.get(name, "").split(",") for name in ("host", "port")), fillvalue=""):
+        _check_host(host)
         _check_port(port)
     if "sslmode" in options and options["sslmode"] not in SSL_MODES:
         raise ValueError(f"sslmode must be one of {', '.join(SSL_MODES)}")
@@ -41,6 +44,11 @@ def postgres_url(text: str) -> Secret:
 def _port_of(host: str) -> str:
     """Of `host:port` or `[v6 address]:port`; empty where none is named."""
     return host.rpartition("]")[2].partition(":")[2]
+
+
+def _check_host(host: str) -> None:
+    if not host.startswith("/"):  # The directory of a socket.
+        host_name(host)
 
 
 def _check_port(port: str) -> None:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from core.settings import Secret
+from core.settings import Secret, host_name
 
 __all__ = ["RedisAddress", "redis_url"]
 
@@ -70,6 +70,7 @@ def _host_and_port(place: str) -> tuple[str, int]:
         host, colon, port = place.partition(":")
     if not is_host(host):
         raise ValueError(f"{FORM}; the host is missing, or the password is not percent-encoded")
+    host_name(host)
     if colon not in ("", ":") or (colon and not (is_whole(port) and 0 < int(port) <= LARGEST_PORT)):
         # The port may be the beginning of a password with a slash: it is not repeated.
         raise ValueError(f"the port is no number up to {LARGEST_PORT}, or the password is not percent-encoded")

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["Secret", "SettingsError", "load", "one_of", "setting", "unknown_names"]
+__all__ = ["Secret", "SettingsError", "host_name", "load", "one_of", "setting", "unknown_names"]
 
 Settings = TypeVar("Settings")
 Number = TypeVar("Number", int, float)
@@ -66,6 +66,18 @@ def one_of(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def host_name(text: str) -> str:
+    """A parser for `setting`: a name or an address that can be looked up at all."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        # The name is not repeated: in a URL it may be a part of a password.
+        raise ValueError(
+            "no host is called so: a part between two dots is empty or has more than 63 characters"
+        ) from None
+    return text
 
 
 def load(kind: type[Settings], environment: Mapping[str, str]) -> Settings:

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvloop
 
 from core.installation import WrongInstallation
+from core.listener import CannotListen, open_listener
 from core.logs import LogOutput, configure_logs
 from core.models_file import ModelsFileError
 from core.settings import SettingsError, unknown_names
@@ -39,23 +40,14 @@ def main() -> int:
 
 
 def _start(settings: GatewaySettings, output: LogOutput) -> int:
-    from gateway.workers import Workers, listen
+    from gateway.workers import Workers
 
-    addresses = {
-        "GATEWAY_PORT": (settings.gateway_host, settings.gateway_port),
-        "GATEWAY_ADMIN_PORT": (settings.gateway_admin_host, settings.gateway_admin_port),
-    }
-    listeners = []
-    for variable, (host, port) in addresses.items():
-        try:
-            listeners.append(listen(host, port))
-        except OSError as error:
-            sys.stderr.write(
-                f"The gateway can't open {host}:{port}: {error.strerror}.\n"
-                f"Stop what is using the port, or set {variable}.\n"
-            )
-            return 1
-    public, admin = listeners
+    try:
+        public = open_listener(settings.gateway_host, settings.gateway_port, setting="GATEWAY")
+        admin = open_listener(settings.gateway_admin_host, settings.gateway_admin_port, setting="GATEWAY_ADMIN")
+    except CannotListen as error:
+        sys.stderr.write(f"The gateway {error}\n")
+        return 1
     if settings.gateway_workers == 1:
         return _serve(settings, output, public, admin, None)
     # The workers map these files: a disk that has no room for one more page of theirs would end them by SIGBUS.

@@ -1,31 +1,41 @@
 """What an operator can set for a gateway. docs/settings.md explains each; an unset one has the default below."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from core.api_key import Pepper, PepperRing, pepper_secret
 from core.logs import log_level
 from core.money import NANO_PER_USD, parse_usd
 from core.postgres_url import postgres_url
 from core.redis_address import redis_url
-from core.settings import Secret, load, one_of, setting
+from core.settings import Secret, host_name, load, one_of, setting
 
 __all__ = ["GatewaySettings"]
 
 MEBIBYTE = 1024 * 1024
+LARGEST_PORT = 65_535
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 
 
 def _origins(text: str) -> frozenset[str]:
-    """`https://app.example.com,http://localhost:3000`, or `*`. Raises ValueError."""
+    """`https://app.example.com,http://localhost:3000`, or `*`. Raises ValueError for what no browser would send."""
     found = frozenset(part.strip() for part in text.split(",") if part.strip())
     for origin in found - {"*"}:
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or f"{parts.scheme}://{parts.netloc}" != origin or "@" in origin:
-            raise ValueError("each origin must be a scheme and a host, such as https://app.example.com, and no more")
-        if origin != origin.lower() or not parts.netloc.isascii():
-            raise ValueError("browsers write origins in lower case and ASCII")
+        form = ORIGIN.fullmatch(origin)
+        if form is None:
+            raise ValueError(
+                "each origin must be a scheme and a host, such as https://app.example.com, in lower case and ASCII, "
+                "and no more; a `*` stands alone"
+            )
+        scheme, host, port = form.groups()
+        host_name(host)
+        if port is not None and not 0 < int(port) <= LARGEST_PORT:
+            raise ValueError(f"the port of an origin must be a number from 1 to {LARGEST_PORT}")
+        if port == DEFAULT_PORTS[scheme]:
+            raise ValueError(f"browsers leave out the port {port} of {scheme}")
     return found
 
 
@@ -38,9 +48,9 @@ class GatewaySettings:
     """`<id>:<64 hex digits>`; every process of an installation needs the same one."""
     api_key_pepper_previous: Secret | None = setting(None, parse=pepper_secret)
 
-    gateway_host: str = "127.0.0.1"
+    gateway_host: str = setting("127.0.0.1", parse=host_name)
     gateway_port: int = setting(8080, least=0, most=65535)
-    gateway_admin_host: str = "127.0.0.1"
+    gateway_admin_host: str = setting("127.0.0.1", parse=host_name)
     gateway_admin_port: int = setting(9090, least=0, most=65535)
     gateway_workers: int = setting(1, least=1, most=64)
     gateway_models_file: Path

@@ -16,26 +16,13 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
-__all__ = ["Workers", "listen"]
+__all__ = ["Workers"]
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
 STEADY_SECONDS = 30.0
 """A worker that lived this long is started again without a pause."""
-BACKLOG = 4096
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket that children inherit. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    listener.listen(BACKLOG)
-    listener.setblocking(False)
-    listener.set_inheritable(True)
-    return listener
 
 
 class Workers:

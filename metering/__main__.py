@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from core.connections import connect_redis, open_pool
 from core.failpoints import Failpoints
 from core.installation import WrongInstallation, agree_when_reachable
+from core.listener import CannotListen, open_listener
 from core.logs import configure_logs
 from core.migrations import migrations, pending_migrations
 from core.redis_keys import ShardKeys, shards
@@ -192,11 +193,10 @@ def main() -> int:
         problems = "".join(f"  {problem}\n" for problem in str(error).splitlines())
         sys.stderr.write(f"Metering can't start:\n{problems}")
         return os.EX_CONFIG  # A supervisor must not try this again.
-    address = settings.metering_admin_host, settings.metering_admin_port
     try:
-        listener = socket.create_server(address)
-    except OSError as error:
-        sys.stderr.write(f"Metering can't open {address[0]}:{address[1]}: {error.strerror}. Set METERING_ADMIN_PORT.\n")
+        listener = open_listener(settings.metering_admin_host, settings.metering_admin_port, setting="METERING_ADMIN")
+    except CannotListen as error:
+        sys.stderr.write(f"Metering {error}\n")
         return 1
     configure_logs(settings.log_level)
     for name, closest in unknown_names(MeteringSettings, os.environ, "METERING_").items():

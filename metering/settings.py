@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from core.logs import log_level
 from core.postgres_url import postgres_url
 from core.redis_address import redis_url
-from core.settings import Secret, setting
+from core.settings import Secret, host_name, setting
 
 __all__ = ["MeteringSettings", "shard_numbers"]
+
+MAX_DAYS = 36_500
+"""A hundred years: further away there are dates that Python has not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,16 +25,16 @@ class MeteringSettings:
     metering_consumers: int = setting(2, least=1, most=64)
     """Batches under way at once, each with shards of its own: one is decoded while another is committed."""
     metering_batch_size: int = setting(2_000, least=1, most=20_000)
-    metering_claim_idle_seconds: float = setting(30.0, least=0.1)
+    metering_claim_idle_seconds: float = setting(30.0, least=0.1, most=86_400)
     """An entry that was read and not confirmed for this long belongs to a dead consumer."""
     metering_sweep_interval_seconds: float = setting(2.0, least=0.05)
     metering_sweep_confirm_seconds: float = setting(25.0, least=0.0)
     """Between two looks at an expired lease; a living gateway prolongs it in two thirds of GATEWAY_LEASE_SECONDS."""
     metering_counter_check_seconds: float = setting(60.0, least=0.1)
-    metering_future_days: int = setting(2, least=0)
+    metering_future_days: int = setting(2, least=0, most=MAX_DAYS)
     """Events further ahead are parked: a clock that jumped must not create partitions for years."""
-    metering_past_days: int = setting(400, least=1)
-    metering_admin_host: str = "127.0.0.1"
+    metering_past_days: int = setting(400, least=1, most=MAX_DAYS)
+    metering_admin_host: str = setting("127.0.0.1", parse=host_name)
     metering_admin_port: int = setting(9091, least=0, most=65535)
     metering_name: str = socket.gethostname()
     """Begins the names of this process's consumers; the process id is added."""
@@ -45,7 +48,8 @@ def shard_numbers(text: str, shard_count: int) -> list[int]:
     numbers: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        numbers.update(range(int(first), int(last if dash else first) + 1))
-    if not numbers or max(numbers) >= shard_count or min(numbers) < 0:
-        raise ValueError(f"METERING_SHARDS={text}: the shards are 0 to {shard_count - 1}")
+        low, high = int(first), int(last if dash else first)
+        if not 0 <= low <= high < shard_count:
+            raise ValueError(f"METERING_SHARDS={text}: the shards are 0 to {shard_count - 1}")
+        numbers.update(range(low, high + 1))
     return sorted(numbers)

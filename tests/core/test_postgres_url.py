@@ -38,6 +38,9 @@ def test_what_the_client_library_takes_is_accepted(text: str) -> None:
         (f"postgresql://user:{PASSWORD}@host/db?sslmode=maybe", "sslmode must be one of"),
         (f"postgresql://user:{PASSWORD}@[::1/db", "is not a URL"),
         (f"postgresql://user:{PASSWORD}@host/db?nonsense", "is not a URL"),
+        (f"postgresql://user:{PASSWORD}@a..b/db", "no host is called so"),
+        (f"postgresql://user:{PASSWORD}@h1,{'a' * 64}:5432/db", "no host is called so"),
+        (f"postgresql://user:{PASSWORD}@/db?host=/var/run,a..b", "no host is called so"),
     ],
 )
 def test_what_no_server_can_be_reached_by_is_refused_without_its_password(text: str, reason: str) -> None:

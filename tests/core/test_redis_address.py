@@ -72,6 +72,8 @@ def test_a_url_means_one_server_and_one_database(url: str, expected: tuple[objec
         f"redis://:{SECRET}@h o",
         f"redis://:{SECRET}@h\n",
         f"redis://:{SECRET}@h1,h2",
+        f"redis://:{SECRET}@a..b",
+        f"redis://:{SECRET}@{'a' * 64}:6379",
         f"redis://{SECRET}@h",
         f"redis://{SECRET}:@h",
     ],

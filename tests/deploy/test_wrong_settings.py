@@ -28,12 +28,25 @@ REFUSED = [
     ({"REDIS_URL": f"redis://:{SECRET}@h:99999"}, "REDIS_URL is not valid"),
     ({"REDIS_URL": f"redis://:{SECRET}@h:abc"}, "REDIS_URL is not valid"),
     ({"REDIS_URL": f"redis://:{SECRET}/rest@h:6379"}, "REDIS_URL is not valid"),
+    ({"REDIS_URL": f"redis://:{SECRET}@a..b"}, "REDIS_URL is not valid: no host is called so"),
+    ({"DATABASE_URL": f"postgresql://u:{SECRET}@a..b/db"}, "DATABASE_URL is not valid: no host is called so"),
 ]
 GATEWAY_ONLY = [
     ({"GATEWAY_OFFLINE_EXPOSURE_USD": "abc"}, "GATEWAY_OFFLINE_EXPOSURE_USD is not valid"),
     ({"GATEWAY_OFFLINE_EXPOSURE_USD": "-1"}, "GATEWAY_OFFLINE_EXPOSURE_USD is not valid"),
     ({"GATEWAY_ON_DISCONNECT": "wait"}, "GATEWAY_ON_DISCONNECT is not valid"),
     ({"API_KEY_PEPPER": "1:abc"}, "API_KEY_PEPPER is not valid"),
+    ({"API_KEY_PEPPER": "99999999999:" + "0" * 64}, "API_KEY_PEPPER is not valid"),
+    ({"GATEWAY_HOST": "a..b"}, "GATEWAY_HOST is not valid: no host is called so"),
+    ({"GATEWAY_ADMIN_HOST": "ü..b"}, "GATEWAY_ADMIN_HOST is not valid: no host is called so"),
+    ({"GATEWAY_CORS_ORIGINS": "https://*.example.com"}, "GATEWAY_CORS_ORIGINS is not valid: each origin must be"),
+]
+METERING_ONLY = [
+    ({"METERING_SHARDS": "0-99999999999"}, "METERING_SHARDS=0-99999999999: the shards are 0 to 15"),
+    ({"METERING_ADMIN_HOST": "a..b"}, "METERING_ADMIN_HOST is not valid: no host is called so"),
+    ({"METERING_PAST_DAYS": "999999999"}, "METERING_PAST_DAYS is not valid: must be at most 36500"),
+    ({"METERING_FUTURE_DAYS": "999999999"}, "METERING_FUTURE_DAYS is not valid: must be at most 36500"),
+    ({"METERING_CLAIM_IDLE_SECONDS": "1e308"}, "METERING_CLAIM_IDLE_SECONDS is not valid: must be at most 86400"),
 ]
 
 
@@ -70,11 +83,14 @@ def test_a_wrong_setting_is_refused_at_start_and_repeats_no_secret(
     assert SECRET not in printed
 
 
-@pytest.mark.parametrize(("changes", "problem"), GATEWAY_ONLY)
-def test_a_wrong_setting_of_the_gateway_is_refused_at_start(
-    changes: dict[str, str], problem: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("module", "changes", "problem"),
+    [*(("gateway", *case) for case in GATEWAY_ONLY), *(("metering", *case) for case in METERING_ONLY)],
+)
+def test_a_wrong_setting_of_one_process_is_refused_at_its_start(
+    module: str, changes: dict[str, str], problem: str, tmp_path: Path
 ) -> None:
-    status, printed = ended("gateway", tmp_path, changes)
+    status, printed = ended(module, tmp_path, changes)
 
     assert status == os.EX_CONFIG
     assert problem in printed

@@ -98,8 +98,22 @@ async def test_a_gateway_open_to_all_says_so_and_needs_no_vary(shared: Installat
 
 @pytest.mark.parametrize(
     "value",
-    ["app.example.com", "https://app.example.com/", "https://App.example.com", "https://u:p@x", "ftp://x", "a b"],
+    [
+        *("app.example.com", "https://app.example.com/", "https://App.example.com", "https://u:p@x", "ftp://x", "a b"),
+        *("https://", "https://a b", "https://*.example.com", "https://bücher.example", "https://a..b", "https://[::1"),
+        *("https://app.example.com:443", "http://localhost:80", "https://x:abc", "https://x:0", "https://x:99999"),
+    ],
 )
 def test_what_no_browser_would_send_is_refused_at_the_start(shared: Installation, value: str) -> None:
     with pytest.raises(SettingsError, match="GATEWAY_CORS_ORIGINS is not valid"):
         GatewaySettings.load({**shared.settings, "GATEWAY_CORS_ORIGINS": value})
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["*", "http://localhost:443", "https://app.example.com:8443", "http://[::1]:3000", "https://xn--bcher-kva.example"],
+)
+def test_what_browsers_send_is_accepted(shared: Installation, value: str) -> None:
+    settings = GatewaySettings.load({**shared.settings, "GATEWAY_CORS_ORIGINS": value})
+
+    assert settings.gateway_cors_origins == {value}

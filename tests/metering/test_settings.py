@@ -19,7 +19,7 @@ def test_the_shards_of_a_process(text: str, numbers: list[int]) -> None:
     assert shard_numbers(text, 4) == numbers
 
 
-@pytest.mark.parametrize("text", ["4", "0-4", "a", "1-", "-1", "3-1", ","])
+@pytest.mark.parametrize("text", ["4", "0-4", "a", "1-", "-1", "3-1", ",", "0-99999999999", "0,3-1"])
 def test_shards_that_do_not_exist_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
         shard_numbers(text, 4)
