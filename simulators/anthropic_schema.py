@@ -32,7 +32,7 @@ def _block(required: dict[str, Spec], optional_fields: dict[str, Spec] | None = 
     return Fields({"type": Text(), **required}, {**(optional_fields or {}), **cache})
 
 
-URL_SOURCE = Fields({"type": Text(), "url": Text(shortest=1)})
+URL_SOURCE = Fields({"type": Text(), "url": Text(r"https://.+")})
 FILE_SOURCE = Fields({"type": Text(), "file_id": Text()})
 IMAGE_SOURCE = Tagged(
     {

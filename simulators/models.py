@@ -17,6 +17,8 @@ class Family:
     max_output: int
     reasoning: bool = False
     """OpenAI: refuses max_tokens and sampling parameters."""
+    stop: bool = True
+    """OpenAI: accepts stop."""
     sampling: bool = True
     """Anthropic: accepts temperature, top_p and top_k."""
     one_sampling_parameter: bool = False
@@ -34,7 +36,10 @@ class Family:
 
 
 OPENAI = (
-    Family(re.compile(r"(gpt-[56]|o[134])([.-].*)?"), context=400_000, max_output=128_000, reasoning=True),
+    Family(
+        re.compile(r"(gpt-5(\.[0-4])?|o[134])(-.*)?"), context=400_000, max_output=128_000, reasoning=True, stop=False
+    ),
+    Family(re.compile(r"gpt-[56]([.-].*)?"), context=400_000, max_output=128_000, reasoning=True),
     Family(re.compile(r"gpt-4\.1([.-].*)?"), context=1_047_576, max_output=32_768),
     Family(re.compile(r"(gpt-4o|chatgpt-4o|gpt-sim)([.-].*)?"), context=128_000, max_output=16_384),
     Family(re.compile(r"gpt-4(-.*)?"), context=128_000, max_output=4_096),

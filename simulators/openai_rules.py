@@ -46,15 +46,12 @@ def _lengths(body: dict[str, Any], family: Family) -> None:
 
 def _reasoning(body: dict[str, Any], family: Family) -> None:
     if not family.reasoning:
-        if body.get("reasoning_effort") is not None:
-            message = "Unrecognized request argument supplied: reasoning_effort"
-            raise Refused(400, message, code="unknown_parameter", param="reasoning_effort")
+        _without_reasoning(body)
         return
+    if not family.stop and body.get("stop") is not None:
+        raise _unsupported("stop", "")
     if body.get("max_tokens") is not None:
-        message = (
-            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
-        )
-        raise Refused(400, message, code="unsupported_parameter", param="max_tokens")
+        raise _unsupported("max_tokens", " Use 'max_completion_tokens' instead.")
     if body.get("reasoning_effort") == "none":
         return
     for name, only in FIXED_WHEN_REASONING.items():
@@ -65,6 +62,20 @@ def _reasoning(body: dict[str, Any], family: Family) -> None:
     if body.get("logprobs"):
         message = "You are not allowed to request logprobs from this model."
         raise Refused(403, message, type="invalid_request_error", param="logprobs")
+
+
+def _without_reasoning(body: dict[str, Any]) -> None:
+    if body.get("reasoning_effort") is not None:
+        message = "Unrecognized request argument supplied: reasoning_effort"
+        raise Refused(400, message, code="unknown_parameter", param="reasoning_effort")
+    if body.get("verbosity") not in (None, "medium"):
+        reason = f"'verbosity' does not support '{body['verbosity']}' with this model. Supported values are: 'medium'."
+        raise Refused(400, f"Unsupported value: {reason}", code="unsupported_value", param="verbosity")
+
+
+def _unsupported(name: str, instead: str) -> Refused:
+    message = f"Unsupported parameter: '{name}' is not supported with this model.{instead}"
+    return Refused(400, message, code="unsupported_parameter", param=name)
 
 
 def _companions(body: dict[str, Any], family: Family) -> None:

@@ -19,6 +19,7 @@ from simulators.validation import (
     optional,
 )
 
+CALL_ID = Text(shortest=1, longest=40)
 FUNCTION_NAME = Text(r"[a-zA-Z0-9_-]+", longest=64)
 CACHE_BREAKPOINT = Fields({"mode": Choice("explicit")}, {"ttl": Choice("30m", "12h")})
 
@@ -45,13 +46,13 @@ TOOL_CALL = Tagged(
     {
         "function": Fields(
             {
-                "id": Text(shortest=1),
+                "id": CALL_ID,
                 "type": Choice("function"),
                 "function": Fields({"name": Text(), "arguments": Text()}),
             }
         ),
         "custom": Fields(
-            {"id": Text(shortest=1), "type": Choice("custom"), "custom": Fields({"name": Text(), "input": Text()})}
+            {"id": CALL_ID, "type": Choice("custom"), "custom": Fields({"name": Text(), "input": Text()})}
         ),
     }
 )
@@ -75,7 +76,7 @@ MESSAGE = Tagged(
             },
         ),
         # No documented field, but taken, and sent by older clients.
-        "tool": Fields({"role": Text(), "content": TEXT_CONTENT, "tool_call_id": Text()}, SPEAKER),
+        "tool": Fields({"role": Text(), "content": TEXT_CONTENT, "tool_call_id": CALL_ID}, SPEAKER),
         "function": Fields({"role": Text(), "content": optional(Text()), "name": FUNCTION_NAME}),
     },
     tag="role",
@@ -160,7 +161,7 @@ CHAT_REQUEST = Fields(
         "parallel_tool_calls": Flag(),
         "prediction": optional(Fields({"type": Choice("content"), "content": TEXT_CONTENT})),
         "presence_penalty": optional(Number(-2, 2)),
-        "prompt_cache_key": optional(Text()),
+        "prompt_cache_key": optional(Text(longest=64)),
         "prompt_cache_options": Fields(optional={"mode": Choice("implicit", "explicit"), "ttl": Choice("30m")}),
         "prompt_cache_retention": optional(Choice("in_memory", "24h")),
         "reasoning_effort": optional(Choice("none", "minimal", "low", "medium", "high", "xhigh", "max")),

@@ -195,6 +195,10 @@ def test_thinking_between_blocks_must_come_back_at_its_place() -> None:
         ([{**USER, "name": "ada"}], "messages.0.name: Extra inputs are not permitted"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], "messages.0.content.0.type: Input tag 'image_url'"),
         (
+            [{"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": "http://a/b.png"}}]}],
+            "messages.0.content.0.image.source.url",
+        ),
+        (
             [{"role": "user", "content": [{"type": "image", "source": {"type": "base64", "data": "x"}}]}],
             "messages.0.content.0.image.source.base64.media_type: Field required",
         ),
@@ -265,7 +269,10 @@ def test_what_the_provider_takes_is_taken(fields: dict[str, Any]) -> None:
         {
             "messages": [
                 USER,
-                {"role": "assistant", "content": [{"type": "document", "source": {"type": "url", "url": "u"}}]},
+                {
+                    "role": "assistant",
+                    "content": [{"type": "document", "source": {"type": "url", "url": "https://a/b.pdf"}}],
+                },
                 USER,
             ]
         },

@@ -63,6 +63,11 @@ def structured(schema: Any) -> dict[str, Any]:
         ({"metadata": {"a" * 65: "b"}}, "string_above_max_length", "metadata"),
         ({"metadata": {"a": 1}}, "invalid_type", "metadata.a"),
         ({"reasoning_effort": "low"}, "unknown_parameter", "reasoning_effort"),
+        ({"verbosity": "low"}, "unsupported_value", "verbosity"),
+        ({"prompt_cache_key": "k" * 65}, "string_above_max_length", "prompt_cache_key"),
+        ({"model": "gpt-5", "stop": "a"}, "unsupported_parameter", "stop"),
+        ({"model": "gpt-5.4-mini", "stop": ["a"]}, "unsupported_parameter", "stop"),
+        ({"model": "o3", "stop": "a"}, "unsupported_parameter", "stop"),
         ({"service_tier": "gold"}, "invalid_value", "service_tier"),
         ({"tool_choice": "auto"}, "invalid_value", "tool_choice"),
         ({"parallel_tool_calls": True}, "invalid_value", "parallel_tool_calls"),
@@ -165,3 +170,28 @@ def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
 
 def test_an_unknown_argument_is_named_in_the_provider_s_words() -> None:
     assert refusal(request(foo=1)).message == "Unrecognized request argument supplied: foo"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"verbosity": "medium"},
+        {"model": "gpt-5", "verbosity": "low"},
+        {"model": "gpt-5", "stop": None},
+        {"model": "gpt-5.5", "stop": "a"},
+        {"model": "gpt-6-astra", "stop": "a"},
+        {"prompt_cache_key": "k" * 64},
+    ],
+)
+def test_what_only_some_models_refuse_is_taken_by_the_others(fields: dict[str, Any]) -> None:
+    accept(request(**fields))
+
+
+def test_the_id_of_a_tool_call_has_at_most_40_characters() -> None:
+    def conversation(id: str) -> dict[str, Any]:
+        messages = [USER, {**ASKS, "tool_calls": [{**CALL, "id": id}]}, {**ANSWERS, "tool_call_id": id}]
+        return request(messages=messages)
+
+    accept(conversation("c" * 40))
+
+    assert refusal(conversation("c" * 41)).code == "string_above_max_length"
