@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from gateway import metrics
@@ -117,10 +118,8 @@ async def _end_stream(client: Exchange, error: GatewayError) -> None:
     client.status = error.status  # For the log and the metrics: the client has been told 200.
     if client.finished:
         return
-    try:
+    with suppress(ClientGone):
         await client.send(error_frame(error.message, error.type, error.code, error.param), more=False)
-    except ClientGone:
-        return  # Nobody is left to be told.
 
 
 def _count(client: Exchange) -> None:
