@@ -7,13 +7,12 @@ What DATABASE_URL may hold, checked when a process starts and not at its first q
 from itertools import zip_longest
 from urllib.parse import parse_qsl, urlsplit
 
-from core.settings import Secret, host_name
+from core.settings import LARGEST_PORT, Secret, host_name, is_port
 
 __all__ = ["postgres_url"]
 
 SCHEMES = ("postgresql", "postgres")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-LARGEST_PORT = 65_535
 
 
 def postgres_url(text: str) -> Secret:
@@ -52,5 +51,5 @@ def _check_host(host: str) -> None:
 
 
 def _check_port(port: str) -> None:
-    if port and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= LARGEST_PORT):
+    if port and not is_port(port):
         raise ValueError(f"the port must be a number from 1 to {LARGEST_PORT}")

@@ -9,13 +9,12 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from core.settings import Secret, host_name
+from core.settings import LARGEST_PORT, Secret, host_name, is_port
 
 __all__ = ["RedisAddress", "redis_url"]
 
 FORM = "must look like redis[s]://[[user]:password@]host[:port][/database]"
 DEFAULT_PORT = 6379
-LARGEST_PORT = 65535
 is_host = re.compile(r"[0-9A-Za-z._-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.%]*").fullmatch
 is_whole = re.compile(r"[0-9]{1,5}").fullmatch
 
@@ -71,7 +70,7 @@ def _host_and_port(place: str) -> tuple[str, int]:
     if not is_host(host):
         raise ValueError(f"{FORM}; the host is missing, or the password is not percent-encoded")
     host_name(host)
-    if colon not in ("", ":") or (colon and not (is_whole(port) and 0 < int(port) <= LARGEST_PORT)):
+    if colon not in ("", ":") or (colon and not is_port(port)):
         # The port may be the beginning of a password with a slash: it is not repeated.
         raise ValueError(f"the port is no number up to {LARGEST_PORT}, or the password is not percent-encoded")
     return host, int(port or DEFAULT_PORT)

@@ -21,7 +21,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["Secret", "SettingsError", "host_name", "load", "one_of", "setting", "unknown_names"]
+__all__ = [
+    "LARGEST_PORT",
+    "Secret",
+    "SettingsError",
+    "host_name",
+    "is_port",
+    "load",
+    "one_of",
+    "setting",
+    "unknown_names",
+]
+
+LARGEST_PORT = 65_535
+PORT_DIGITS = len(str(LARGEST_PORT))
 
 Settings = TypeVar("Settings")
 Number = TypeVar("Number", int, float)
@@ -78,6 +91,11 @@ def host_name(text: str) -> str:
             "no host is called so: a part between two dots is empty or has more than 63 characters"
         ) from None
     return text
+
+
+def is_port(text: str) -> bool:
+    """Of a URL: a number from 1 to LARGEST_PORT."""
+    return text.isascii() and text.isdigit() and len(text) <= PORT_DIGITS and 0 < int(text) <= LARGEST_PORT
 
 
 def load(kind: type[Settings], environment: Mapping[str, str]) -> Settings:

@@ -10,12 +10,11 @@ from core.logs import log_level
 from core.money import NANO_PER_USD, parse_usd
 from core.postgres_url import postgres_url
 from core.redis_address import redis_url
-from core.settings import Secret, host_name, load, one_of, setting
+from core.settings import LARGEST_PORT, Secret, host_name, is_port, load, one_of, setting
 
 __all__ = ["GatewaySettings"]
 
 MEBIBYTE = 1024 * 1024
-LARGEST_PORT = 65_535
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 
@@ -32,7 +31,7 @@ def _origins(text: str) -> frozenset[str]:
             )
         scheme, host, port = form.groups()
         host_name(host)
-        if port is not None and not 0 < int(port) <= LARGEST_PORT:
+        if port is not None and not is_port(port):
             raise ValueError(f"the port of an origin must be a number from 1 to {LARGEST_PORT}")
         if port == DEFAULT_PORTS[scheme]:
             raise ValueError(f"browsers leave out the port {port} of {scheme}")
