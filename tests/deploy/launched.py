@@ -26,14 +26,18 @@ class Launched:
         self.journal = state.parent / "journal"
         environment = {**os.environ, **settings, "STANDIN_JOURNAL": str(self.journal)}  # noqa: TID251 PATH and the like
         with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [str(word) for word in command],
-                cwd=state.parent,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The tests may run under `nohup`.
+            try:
+                self.process = subprocess.Popen(
+                    [str(word) for word in command],
+                    cwd=state.parent,
+                    env=environment,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            finally:
+                signal.signal(signal.SIGHUP, inherited)
 
     @property
     def text(self) -> str:
