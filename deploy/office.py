@@ -8,12 +8,13 @@ from pathlib import Path
 import asyncpg
 from redis.asyncio import Redis
 
-from core.api_key import Pepper, PepperRing, pepper_secret
-from core.connections import connect_redis, open_pool
-from core.key_directory import KeyDirectory
-from core.postgres_url import postgres_url
-from core.redis_address import redis_url
-from core.settings import Secret, SettingsError, load, setting
+from core.accounts.api_key import Pepper, PepperRing, pepper_secret
+from core.accounts.key_directory import KeyDirectory
+from core.postgres.connections import open_pool
+from core.postgres.url import postgres_url
+from core.process.settings import Secret, SettingsError, load, setting
+from core.redis.address import redis_url
+from core.redis.connections import connect_redis
 from deploy.local.errors import StateError
 from deploy.local.state import StateDirectory
 from portal_api.accounts import Accounts

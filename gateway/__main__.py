@@ -11,11 +11,11 @@ from pathlib import Path
 
 import uvloop
 
-from core.installation import WrongInstallation
-from core.listener import CannotListen, open_listener
-from core.logs import LogOutput, configure_logs
-from core.models_file import ModelsFileError
-from core.settings import SettingsError, unknown_names
+from core.models.models_file import ModelsFileError
+from core.postgres.installation import WrongInstallation
+from core.process.listener import CannotListen, open_listener
+from core.process.logs import LogOutput, configure_logs
+from core.process.settings import SettingsError, unknown_names
 from gateway.settings import GatewaySettings
 
 log = logging.getLogger("gateway")
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def _start(settings: GatewaySettings, output: LogOutput) -> int:
-    from gateway.workers import Workers
+    from gateway.process.workers import Workers
 
     try:
         public = open_listener(settings.gateway_host, settings.gateway_port, setting="GATEWAY")
@@ -61,9 +61,9 @@ def _serve(
     settings: GatewaySettings, output: LogOutput, public: socket.socket, admin: socket.socket, parent: int | None
 ) -> int:
     # After PROMETHEUS_MULTIPROC_DIR is known: prometheus_client reads it on import.
-    from gateway import metrics
-    from gateway.spool import SpoolUnusable
-    from gateway.worker import serve
+    from gateway.process.worker import serve
+    from gateway.records import metrics
+    from gateway.spool.spool import SpoolUnusable
 
     output.on_lost = metrics.LOG_LINES_DROPPED.inc
     try:

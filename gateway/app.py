@@ -7,40 +7,41 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from core.connections import connect_redis, open_pool
-from core.failpoints import Failpoints
-from core.installation import agree_on_shards, agree_when_reachable
-from core.key_directory import KeyDirectory
-from core.line_output import standard_output
-from core.lua_scripts import load_script
-from gateway import metrics
-from gateway.admission import Admission
-from gateway.authentication import Authentication
-from gateway.bodies import Bodies
-from gateway.catalog import Catalog
-from gateway.chat import ChatCompletions
-from gateway.circuit_breaker import CircuitBreaker
-from gateway.cold_scopes import ColdScopes
-from gateway.cors import Cors
-from gateway.exposure import Exposure
-from gateway.failover import Failover
-from gateway.front import Front
-from gateway.hang_up import HangUps
-from gateway.keep_alive import KeepAlives
-from gateway.leases import Leases
-from gateway.look_ups import LookUps
-from gateway.models import PREFIX, Models
-from gateway.recent_endings import RecentEndings
-from gateway.redis_pipeline import RedisPipeline
-from gateway.relay import Relay
-from gateway.request_log import RequestLog
-from gateway.retry_policy import RetryPolicy
+from core.accounts.key_directory import KeyDirectory
+from core.postgres.connections import open_pool
+from core.postgres.installation import agree_on_shards, agree_when_reachable
+from core.process.failpoints import Failpoints
+from core.process.line_output import standard_output
+from core.redis.connections import connect_redis
+from core.redis.lua_scripts import load_script
+from gateway.accounting.leases import Leases
+from gateway.accounting.offline_allowance import Exposure
+from gateway.accounting.settlement import Settlement
+from gateway.admission.admission import Admission
+from gateway.admission.authentication import Authentication
+from gateway.admission.standing import Standing
+from gateway.answering.client_disconnects import HangUps
+from gateway.answering.failover import Failover
+from gateway.answering.keep_alive import KeepAlives
+from gateway.answering.relay import Relay
+from gateway.endpoints.bodies import Bodies
+from gateway.endpoints.chat_completions import ChatCompletions
+from gateway.endpoints.models import PREFIX, Models
+from gateway.endpoints.router import Front
+from gateway.inbound.cors import Cors
+from gateway.outbound.client import Transport
+from gateway.outbound.tls import verified_context
+from gateway.records import metrics
+from gateway.records.request_log import RequestLog
 from gateway.settings import GatewaySettings
-from gateway.settlement import Settlement
-from gateway.spool import Spool
-from gateway.standing import Standing
-from gateway.transport.client import Transport
-from gateway.transport.tls import verified_context
+from gateway.spool.recent_endings import RecentEndings
+from gateway.spool.spool import Spool
+from gateway.store.cold_scopes import ColdScopes
+from gateway.store.look_ups import LookUps
+from gateway.store.redis_pipeline import RedisPipeline
+from gateway.upstreams.catalog import Catalog
+from gateway.upstreams.circuit_breaker import CircuitBreaker
+from gateway.upstreams.retry_policy import RetryPolicy
 
 __all__ = ["Gateway", "open_gateway"]
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.api_key import Pepper, PepperRing, pepper_secret
-from core.logs import log_level
-from core.money import NANO_PER_USD, parse_usd
-from core.postgres_url import postgres_url
-from core.redis_address import redis_url
-from core.settings import LARGEST_PORT, Secret, host_name, is_port, load, one_of, setting
+from core.accounts.api_key import Pepper, PepperRing, pepper_secret
+from core.postgres.url import postgres_url
+from core.process.logs import log_level
+from core.process.settings import LARGEST_PORT, Secret, host_name, is_port, load, one_of, setting
+from core.redis.address import redis_url
+from core.usage.money import NANO_PER_USD, parse_usd
 
 __all__ = ["GatewaySettings"]
 

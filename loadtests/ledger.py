@@ -25,17 +25,18 @@ from uuid import UUID
 import asyncpg
 from redis.asyncio import Redis
 
-from core import script_calls
-from core.connections import connect_postgres, connect_redis
-from core.lua_scripts import load_script
-from core.migrations import migrate
+from core.postgres.connections import connect_postgres
+from core.postgres.migrations import migrate
 from core.principal import AccountId, KeyId
-from core.redis_keys import ReservationKeys, shards
-from core.settings import Secret
-from core.token_usage import TokenUsage
-from core.usage_event import Outcome, UsageEvent
-from deploy.local.postgres import PostgresServer
-from deploy.local.valkey import ValkeyServer
+from core.process.settings import Secret
+from core.redis import script_calls
+from core.redis.connections import connect_redis
+from core.redis.keys import ReservationKeys, shards
+from core.redis.lua_scripts import load_script
+from core.usage.token_usage import TokenUsage
+from core.usage.usage_event import Outcome, UsageEvent
+from deploy.local.servers.postgres import PostgresServer
+from deploy.local.servers.valkey import ValkeyServer
 from loadtests.process_usage import processes_below, usage_of
 
 SHARDS = 16

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from deploy.local.ports import free_port, is_taken
+from deploy.local.servers.ports import free_port, is_taken
 from loadtests.process_usage import processes_below
 
 __all__ = ["Nginx", "NginxMissing"]

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local.child import Child, tail
-from deploy.local.ports import LOOPBACK, free_port
+from deploy.local.servers.child import Child, tail
+from deploy.local.servers.ports import LOOPBACK, free_port
 
 __all__ = ["PEERS", "Peer", "PeerMissing", "RunningPeer"]
 

@@ -17,13 +17,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.migrations import migrate
-from core.settings import Secret
-from deploy.local.child import tail
-from deploy.local.ports import LOOPBACK, free_port
-from deploy.local.postgres import PostgresServer
-from deploy.local.service import Process, Service
-from deploy.local.valkey import ValkeyServer
+from core.postgres.migrations import migrate
+from core.process.settings import Secret
+from deploy.local.servers.child import tail
+from deploy.local.servers.ports import LOOPBACK, free_port
+from deploy.local.servers.postgres import PostgresServer
+from deploy.local.servers.valkey import ValkeyServer
+from deploy.local.services.service import Process, Service
 from deploy.office import Office, OfficeSettings, open_office
 from loadtests.cores import Cores, on_cores
 from loadtests.process_usage import processes_below

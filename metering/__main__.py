@@ -21,28 +21,29 @@ from prometheus_client import disable_created_metrics
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from core.connections import connect_redis, open_pool
-from core.failpoints import Failpoints
-from core.installation import WrongInstallation, agree_when_reachable
-from core.listener import CannotListen, open_listener
-from core.logs import configure_logs
-from core.migrations import migrations, pending_migrations
-from core.redis_keys import ShardKeys, shards
-from core.settings import SettingsError, load, unknown_names
-from core.worker_loop import WorkerLoop
+from core.postgres.connections import open_pool
+from core.postgres.installation import WrongInstallation, agree_when_reachable
+from core.postgres.migrations import migrations, pending_migrations
+from core.process.failpoints import Failpoints
+from core.process.listener import CannotListen, open_listener
+from core.process.logs import configure_logs
+from core.process.settings import SettingsError, load, unknown_names
+from core.process.worker_loop import WorkerLoop
+from core.redis.connections import connect_redis
+from core.redis.keys import ShardKeys, shards
 from metering.admin import Check, serve_admin
-from metering.consumer import Consumer
-from metering.counter_watch import CounterWatch
-from metering.counters import Counters
-from metering.dead_letters import DeadLetters
-from metering.entries import TimeBounds
 from metering.gauges import Gauges
-from metering.ledger import Ledger
+from metering.ingest.consumer import Consumer
+from metering.ingest.dead_letters import DeadLetters
+from metering.ingest.stream import UsageStreams
+from metering.ledger.entries import TimeBounds
+from metering.ledger.ledger import Ledger
+from metering.ledger.partitions import Partitions
 from metering.metrics import FAILED_ROUNDS
-from metering.partitions import Partitions
+from metering.repair.counter_watch import CounterWatch
+from metering.repair.counters import Counters
+from metering.repair.sweeper import Sweeper
 from metering.settings import MeteringSettings, shard_numbers
-from metering.stream import UsageStreams
-from metering.sweeper import Sweeper
 
 log = logging.getLogger("metering")
 

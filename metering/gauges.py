@@ -7,8 +7,9 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from core.redis_keys import CONSUMER_GROUP, ShardKeys
-from metering.dead_letters import DeadLetters
+from core.redis.keys import CONSUMER_GROUP, ShardKeys
+from metering.ingest.dead_letters import DeadLetters
+from metering.ledger.partitions import Partitions
 from metering.metrics import (
     DEAD_LETTERS,
     DEAD_LETTERS_CHARGED,
@@ -18,7 +19,6 @@ from metering.metrics import (
     STREAM_LENGTH,
     STREAM_PENDING,
 )
-from metering.partitions import Partitions
 
 __all__ = ["Gauges"]
 

@@ -3,10 +3,10 @@
 import socket
 from dataclasses import dataclass
 
-from core.logs import log_level
-from core.postgres_url import postgres_url
-from core.redis_address import redis_url
-from core.settings import Secret, host_name, setting
+from core.postgres.url import postgres_url
+from core.process.logs import log_level
+from core.process.settings import Secret, host_name, setting
+from core.redis.address import redis_url
 
 __all__ = ["MeteringSettings", "shard_numbers"]
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import asyncpg
 
-from core.plans import PLANS
+from core.accounts.plans import PLANS
 from core.principal import AccountId
 from portal_api.errors import UnknownAccount, UnknownPlan
 from portal_api.names import checked_name

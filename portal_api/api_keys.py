@@ -5,7 +5,7 @@ from datetime import datetime
 
 import asyncpg
 
-from core.api_key import ApiKey, PepperRing
+from core.accounts.api_key import ApiKey, PepperRing
 from core.principal import AccountId, KeyId
 from portal_api.errors import UnknownAccount, UnknownKey
 from portal_api.names import checked_name

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import redis.exceptions
 
-from core.key_directory import KeyDirectory
+from core.accounts.key_directory import KeyDirectory
 from core.principal import AccountId, KeyId
 from portal_api.errors import PortalError
 

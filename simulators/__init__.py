@@ -4,15 +4,10 @@ with a record of what they served. They import none of our packages and so canno
 
     python -m simulators --port 0 --record served.jsonl
 
-The path of one call: `app` routes it; `connection` holds the exchange and its socket; `endpoint` runs the steps for
-both providers. `openai_chat` or `anthropic_messages` authenticates it and checks it: `validation` walks the tables
-`openai_schema` and `anthropic_schema`, then `openai_rules`, `anthropic_rules`, `anthropic_versions`,
-`anthropic_conversation`, `anthropic_grammar` and `strict_schemas` refuse what one field alone cannot tell, against the
-limits in `models`. What is refused is raised as in `refusals` and worded by `openai_errors` or `anthropic_errors`.
-`prompts` measures the input and `prompt_cache` remembers its prefixes; `directives` reads the script from the prompt
-and `faults` overlays what a test has queued; `answers` composes the answer, with `json_documents` for everything that
-must follow a schema; `openai_reply` and `anthropic_reply` put it into frames (`replies`); `delivery` brings them to the
-client, well or badly; `record` keeps the truth. `control` is the API for tests, `catalogue` the small routes.
+The path of one call: `app` routes it; `http` reads it and runs the steps for both providers; `openai` or `anthropic`
+authenticates it, checks it by the tables and rules of its API (`schemas`), and words what it refuses. `faults` tells
+which misbehaviour a test has asked for and keeps the record; `answers` composes the answer and counts its tokens; then
+`http` brings it to the client, well or badly.
 
 Counting, so that bills are exact: input = ceil(UTF-8 bytes of all prompt text / 4), an image or file = 85 tokens;
 output = one token per word of text or thinking, one per four characters of JSON (tool arguments, structured answers).

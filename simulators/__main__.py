@@ -17,8 +17,8 @@ import orjson
 import uvicorn
 
 from simulators.app import build_app
-from simulators.connection import WireProtocol
-from simulators.record import Record
+from simulators.faults.record import Record
+from simulators.http.connection import WireProtocol
 
 BACKLOG = 4096
 # Streams that are still open at SIGTERM are cut, and recorded as cut.

@@ -8,15 +8,15 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from simulators.anthropic_messages import AnthropicMessages
-from simulators.catalogue import CountTokensEndpoint, ModelsEndpoint, NoSuchRoute
-from simulators.control import Control
-from simulators.endpoint import CompletionEndpoint
-from simulators.faults import FaultQueue
-from simulators.models import ANTHROPIC, LISTED_ANTHROPIC, LISTED_OPENAI, OPENAI
-from simulators.openai_chat import OpenAIChat
-from simulators.prompt_cache import PromptCache
-from simulators.record import Record
+from simulators.answers.models import ANTHROPIC, LISTED_ANTHROPIC, LISTED_OPENAI, OPENAI
+from simulators.answers.prompt_cache import PromptCache
+from simulators.anthropic.messages import AnthropicMessages
+from simulators.faults.faults import FaultQueue
+from simulators.faults.record import Record
+from simulators.http.catalogue import CountTokensEndpoint, ModelsEndpoint, NoSuchRoute
+from simulators.http.control import Control
+from simulators.http.endpoint import CompletionEndpoint
+from simulators.openai.chat import OpenAIChat
 
 
 def build_app(record: Record, api_keys: frozenset[str] = frozenset()) -> ASGIApp:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.postgres import PostgresServer
-from deploy.local.valkey import ValkeyServer
+from deploy.local.servers.postgres import PostgresServer
+from deploy.local.servers.valkey import ValkeyServer
 from tests import leftovers
 from tests.isolation import guarded, require_loopback, run_on_fresh_loop, scrub
 from tests.services import Databases, emptied, enterable_directory

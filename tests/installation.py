@@ -24,9 +24,9 @@ from typing import Any, TypeVar
 import redis
 
 from core.principal import AccountId, KeyId
-from core.redis_keys import ShardKeys, shards
-from core.settings import Secret
-from core.usage_event import UsageEvent
+from core.process.settings import Secret
+from core.redis.keys import ShardKeys, shards
+from core.usage.usage_event import UsageEvent
 from deploy.office import Office, OfficeSettings, open_office
 from portal_api.api_keys import KeyLimits
 from tests.running_gateway import RunningGateway

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.local.ports import free_port
+from deploy.local.servers.ports import free_port
 
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0

@@ -33,10 +33,10 @@ import asyncpg
 import redis
 import redis.asyncio
 
-from core.migrations import migrate
-from core.settings import Secret
-from deploy.local.postgres import PostgresServer
-from deploy.local.valkey import ValkeyServer
+from core.postgres.migrations import migrate
+from core.process.settings import Secret
+from deploy.local.servers.postgres import PostgresServer
+from deploy.local.servers.valkey import ValkeyServer
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from core.money import format_usd
-from core.plans import PLANS
+from core.accounts.plans import PLANS
 from core.principal import AccountId
+from core.usage.money import format_usd
 from deploy.commands.options import AMOUNT, ID, json_option, state_option
 from deploy.commands.running import ask
 from deploy.commands.running import change as change_it

@@ -8,13 +8,13 @@ from typing import NoReturn
 
 import click
 
-from core.money import format_usd
+from core.usage.money import format_usd
 from deploy.commands.options import ID, json_option, state_option
 from deploy.commands.running import ask
 from deploy.office import Office
 from deploy.printing import document, fail, table
-from metering.dead_letters import DeadLetters, ParkedEntry, Selection
 from metering.errors import RedisNotSynced
+from metering.ingest.dead_letters import DeadLetters, ParkedEntry, Selection
 
 __all__ = ["dead_letters"]
 

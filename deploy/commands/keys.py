@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from core.money import format_usd
 from core.principal import AccountId, KeyId
+from core.usage.money import format_usd
 from deploy.commands.options import AMOUNT, ID, LIMIT, json_option, state_option
 from deploy.commands.running import ask, change
 from deploy.office import Office

@@ -10,11 +10,11 @@ from deploy.commands.options import ID, json_option, state_option
 from deploy.commands.running import ask
 from deploy.office import Office
 from deploy.printing import document
-from metering.audit import Audit, Report
-from metering.counters import Counters
 from metering.errors import MalformedRecord
-from metering.scopes import CounterDifference
-from metering.served import Served, read_served
+from metering.ledger.scopes import CounterDifference
+from metering.proof.audit import Audit, Report
+from metering.proof.served import Served, read_served
+from metering.repair.counters import Counters
 
 __all__ = ["counters", "reconcile"]
 

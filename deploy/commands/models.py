@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from core.models_file import ModelsFile, ModelsFileError
+from core.models.models_file import ModelsFile, ModelsFileError
 from deploy.commands.options import json_option
-from deploy.local.processes import MODELS_FILE
+from deploy.local.services.processes import MODELS_FILE
 from deploy.printing import document, fail, table
 
 __all__ = ["models"]

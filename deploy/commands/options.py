@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from core.money import parse_usd
+from core.usage.money import parse_usd
 
 __all__ = ["AMOUNT", "ID", "LIMIT", "json_option", "state_option"]
 

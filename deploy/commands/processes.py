@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import asyncpg
 import click
 
-from core.connections import connect_postgres
-from core.installation import WrongInstallation, agree_on_shards
-from core.migrations import ChangedMigration, migrate, unknown_migrations
-from core.postgres_url import postgres_url
-from core.settings import Secret, SettingsError, load, setting
+from core.postgres.connections import connect_postgres
+from core.postgres.installation import WrongInstallation, agree_on_shards
+from core.postgres.migrations import ChangedMigration, migrate, unknown_migrations
+from core.postgres.url import postgres_url
+from core.process.settings import Secret, SettingsError, load, setting
 from deploy.printing import fail
 
 __all__ = ["MigrationSettings", "gateway", "metering", "migrate_schema", "simulators"]

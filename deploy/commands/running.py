@@ -9,8 +9,8 @@ from typing import TypeVar
 import asyncpg
 import redis.exceptions
 
-from core.installation import WrongInstallation, agree_on_shards
-from core.settings import SettingsError
+from core.postgres.installation import WrongInstallation, agree_on_shards
+from core.process.settings import SettingsError
 from deploy.office import Office, office_settings, open_office
 from deploy.printing import fail
 from portal_api.errors import PortalError

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from core.principal import AccountId
-from core.settings import Secret
-from deploy.local.processes import Installation
+from core.process.settings import Secret
+from deploy.local.services.processes import Installation
 from deploy.local.up import Options, run
 from deploy.office import Office, OfficeSettings, open_office
 

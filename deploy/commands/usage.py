@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from core.money import format_usd
 from core.principal import AccountId
+from core.usage.money import format_usd
 from deploy.commands.options import ID, json_option, state_option
 from deploy.commands.running import ask
 from deploy.office import Office
 from deploy.printing import document, table
-from metering.usage_report import UsageLine, UsageReport
+from metering.ledger.usage_report import UsageLine, UsageReport
 
 __all__ = ["usage"]
 

@@ -8,8 +8,8 @@ running then, is no database elsewhere, and its own key is no key of OpenAI's an
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from core.api_key import is_well_formed
-from deploy.local.ports import LOOPBACK
+from core.accounts.api_key import is_well_formed
+from deploy.local.servers.ports import LOOPBACK
 
 __all__ = ["without_demo"]
 

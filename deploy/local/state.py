@@ -12,7 +12,7 @@ from typing import IO
 
 from deploy.local.env_file import read_env_file
 from deploy.local.errors import StateError
-from deploy.local.unprivileged import obstacle, server_user
+from deploy.local.servers.unprivileged import obstacle, server_user
 
 ROOTS_SERVER_DATA = Path("/var/lib/poindexter")
 """Where Postgres keeps its data when root installs in a place that nobody else may enter, such as /root."""

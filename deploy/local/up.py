@@ -14,18 +14,18 @@ from pathlib import Path
 
 import asyncpg
 
-from core.migrations import ChangedMigration, migrate
-from core.settings import Secret, SettingsError
+from core.postgres.migrations import ChangedMigration, migrate
+from core.process.settings import Secret, SettingsError
 from deploy.local.env_file import as_env_file
 from deploy.local.errors import LocalError, StateError
 from deploy.local.operator_environment import without_demo
-from deploy.local.ports import DEFAULT_PORTS, LOOPBACK, choose_ports, require_free
-from deploy.local.postgres import PostgresServer
-from deploy.local.processes import Installation, given, our_processes
-from deploy.local.service import Service, end_leftovers
+from deploy.local.servers.ports import DEFAULT_PORTS, LOOPBACK, choose_ports, require_free
+from deploy.local.servers.postgres import PostgresServer
+from deploy.local.servers.valkey import ValkeyServer
+from deploy.local.services.processes import Installation, given, our_processes
+from deploy.local.services.service import Service, end_leftovers
+from deploy.local.services.supervisor import ForcedStop, RestartPolicy, StopRequested, StopSignals, Supervisor
 from deploy.local.state import StateDirectory, write_private
-from deploy.local.supervisor import ForcedStop, RestartPolicy, StopRequested, StopSignals, Supervisor
-from deploy.local.valkey import ValkeyServer
 from deploy.local.welcome import demo_environment, say, step, welcome
 from portal_api.errors import PortalError
 

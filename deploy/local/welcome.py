@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from deploy.local.processes import UPSTREAMS, Installation
+from deploy.local.services.processes import UPSTREAMS, Installation
 
 MODEL = "gpt-4o-mini"
 

@@ -6,9 +6,9 @@ import pytest
 from tests.architecture.sources import PACKAGES, modules, name, tree
 
 ONE_USER_FOR_A_REASON = {
-    "core.model_prices": "a part of core.models_file",
-    "core.models_table": "a part of core.models_file",
-    "core.worker_loop": "every worker process runs on it; metering is the first",
+    "core.models.model_prices": "a part of core.models_file",
+    "core.models.table_reader": "a part of core.models_file",
+    "core.process.worker_loop": "every worker process runs on it; metering is the first",
 }
 
 
@@ -27,7 +27,7 @@ USERS = {
 
 @pytest.mark.parametrize("file", [one for one in modules("core") if one.name != "__init__.py"], ids=name)
 def test_a_module_lives_in_core_only_if_two_packages_need_it(file: Path) -> None:
-    module = f"core.{file.stem}"
+    module = name(file).removesuffix(".py").replace("/", ".")
     users = {package for package in PACKAGES if module in USERS[package]}
 
     assert (len(users) >= 2) is (module not in ONE_USER_FOR_A_REASON), users

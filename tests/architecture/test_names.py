@@ -42,6 +42,6 @@ def test_a_test_is_named_as_a_sentence(file: Path) -> None:
 
 @pytest.mark.parametrize("file", modules(*PACKAGES), ids=name)
 def test_redis_keys_are_spelled_in_one_place(file: Path) -> None:
-    if name(file) == "core/redis_keys.py":
+    if name(file) == "core/redis/keys.py":
         return
     assert [text for text in strings(file) if KEY_LITERAL.search(text)] == []

@@ -35,7 +35,7 @@ def test_a_table_is_written_by_its_owner_alone(file: Path) -> None:
 
 
 def test_every_table_has_an_owner() -> None:
-    schema = "".join(file.read_text() for file in (ROOT / "core" / "schema").glob("*.sql"))
+    schema = "".join(file.read_text() for file in (ROOT / "core" / "postgres" / "schema").glob("*.sql"))
 
     assert set(CREATED.findall(schema)) <= set(OWNERS)
     assert set(OWNERS.values()) <= set(PACKAGES)

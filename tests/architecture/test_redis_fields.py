@@ -1,4 +1,4 @@
-"""The table of fields in core/redis_keys.py against what the scripts read and write."""
+"""The table of fields in core/redis/keys.py against what the scripts read and write."""
 
 import ast
 import re
@@ -8,14 +8,14 @@ import pytest
 
 from tests.architecture.sources import ROOT, tree
 
-SCRIPTS = sorted((ROOT / "core" / "lua").glob("*.lua"))
+SCRIPTS = sorted((ROOT / "core" / "redis" / "lua").glob("*.lua"))
 NO_SCOPE_FIELDS = {"cost", "tokens", "account", "key", "account_cap", "key_cap", "event", "e", "c", "w"}
 """Of reservations and of stream entries."""
 HASH_COMMAND = re.compile(r"redis\.call\('(?:HGET|HMGET|HSET|HINCRBY|HDEL)', (.*)")
 
 
 def _documented() -> set[str]:
-    table = ast.get_docstring(tree(ROOT / "core" / "redis_keys.py")) or ""
+    table = ast.get_docstring(tree(ROOT / "core" / "redis" / "keys.py")) or ""
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| ") and "---" not in line]
     return {name.strip().replace("<period>", "") for row in rows[1:] for name in row.split(",")}
 

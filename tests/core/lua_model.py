@@ -1,8 +1,8 @@
 """
-What the scripts in `core/lua` do, said a second time: slowly, in exact integers, and without a single counter.
+What the scripts in `core/redis/lua` do, said a second time: slowly, in exact integers, and without a single counter.
 
 The model remembers what happened (admissions, stream entries, ledger totals) and adds it up whenever it is asked. It is
-written from the table in core/redis_keys.py and the headers of the scripts, not from their text.
+written from the table in core/redis/keys.py and the headers of the scripts, not from their text.
 """
 
 from collections import defaultdict

@@ -1,6 +1,6 @@
 """
-The scripts of `core/lua` against the slow model of `lua_model`, on a real Valkey: any sequence of operations leaves
-every field, every reply and the usage stream as the model says.
+The scripts of `core/redis/lua` against the slow model of `lua_model`, on a real Valkey: any sequence of operations
+leaves every field, every reply and the usage stream as the model says.
 
 The scripts read the server's clock. No operation begins in the last moments of a minute; that minutes pass, and that
 leases run out, is written into the hashes.
@@ -16,13 +16,13 @@ from uuid import UUID
 
 import redis
 
-from core import script_calls
-from core.lua_scripts import Call, load_script
 from core.principal import AccountId, KeyId
-from core.redis_keys import ReservationKeys, shards
-from core.script_calls import Confirmation, PublishedTotal
-from metering.counted import Counted
-from metering.entries import Entry as MeteringEntry
+from core.redis import script_calls
+from core.redis.keys import ReservationKeys, shards
+from core.redis.lua_scripts import Call, load_script
+from core.redis.script_calls import Confirmation, PublishedTotal
+from metering.ledger.entries import Entry as MeteringEntry
+from metering.repair.counted import Counted
 from tests.core.lua_model import MINUTE_MS, Account, Admission, Entry, Limits, Model, Request, Scope
 
 [SHARD] = shards(1)

@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.local.ports import free_port
+from deploy.local.servers.ports import free_port
 from tests.deploy.image import PACKAGES, ROOT, copied
 
 EX_CONFIG = 78
@@ -30,8 +30,8 @@ for package in {PACKAGES!r}:
     for module in pkgutil.walk_packages(found.__path__, package + "."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-from core.lua_scripts import load_script
-from core.migrations import migrations
+from core.redis.lua_scripts import load_script
+from core.postgres.migrations import migrations
 assert load_script("settle").text and migrations()
 """
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from deploy.local.ports import DEFAULT_PORTS, free_port
+from deploy.local.servers.ports import DEFAULT_PORTS, free_port
 
 STANDINS = Path(__file__).parent / "standins"
 POINDEXTER = Path(sys.executable).with_name("poindexter")

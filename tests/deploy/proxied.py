@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.ports import free_port
+from deploy.local.servers.ports import free_port
 from tests.deploy.composed import DEPLOY
 
 PATIENCE_SECONDS = 15.0

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 import redis
 
-from core.api_key import is_well_formed
+from core.accounts.api_key import is_well_formed
 from portal_api import publication
 from tests.deploy.command_line import CommandLine
 from tests.services import postgres, valkey

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.token_usage import TokenUsage
+from core.usage.token_usage import TokenUsage
 from tests.deploy.command_line import CommandLine
 from tests.metering.events import event
 from tests.metering.workbench import workbench

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.api_key import Pepper
-from core.settings import SettingsError, load
+from core.accounts.api_key import Pepper
+from core.process.settings import SettingsError, load
 from deploy.cli import main
 from deploy.commands.processes import MigrationSettings
 from gateway.settings import GatewaySettings

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from core.api_key import Pepper
-from core.models_file import ModelsFile
-from deploy.local.ports import free_port
-from deploy.local.programs import find_valkey
+from core.accounts.api_key import Pepper
+from core.models.models_file import ModelsFile
+from deploy.local.servers.ports import free_port
+from deploy.local.servers.programs import find_valkey
 from tests.deploy.composed import compose, run_setup, set_up
 
 PASSWORDS = ("postgres_password", "valkey_auth", "api_key_pepper", "grafana_password")

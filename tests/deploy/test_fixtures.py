@@ -6,8 +6,8 @@ import sys
 import pytest
 import uvloop
 
-from deploy.local.postgres import PostgresServer
-from deploy.local.valkey import ValkeyServer
+from deploy.local.servers.postgres import PostgresServer
+from deploy.local.servers.valkey import ValkeyServer
 from tests.isolation import ConnectionRefusedByTests, scrub
 from tests.leftovers import end
 from tests.services import postgres, valkey

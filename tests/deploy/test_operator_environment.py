@@ -1,6 +1,6 @@
 import pytest
 
-from core.api_key import ApiKey
+from core.accounts.api_key import ApiKey
 from deploy.local.operator_environment import without_demo
 
 PORTS = {"postgres": 54320, "valkey": 63790}

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from deploy.local.env_file import read_env_file
-from deploy.local.pids import command_line, wait_for_exit
-from deploy.local.ports import DEFAULT_PORTS, free_port
+from deploy.local.servers.pids import command_line, wait_for_exit
+from deploy.local.servers.ports import DEFAULT_PORTS, free_port
 from tests.deploy.launched import Launched, launched
 from tests.services import postgres, valkey
 

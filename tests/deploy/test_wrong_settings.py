@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from core.connections import open_pool
-from core.installation import agree_on_shards
-from core.settings import Secret
-from deploy.local.ports import free_port
+from core.postgres.connections import open_pool
+from core.postgres.installation import agree_on_shards
+from core.process.settings import Secret
+from deploy.local.servers.ports import free_port
 
 SECRET = "SecretPart"  # Made up: it must not be repeated.
 REFUSED = [

@@ -8,9 +8,9 @@ import random
 import sys
 import time
 
-from gateway.transport.errors import TransportError
-from gateway.transport.response_parser import ResponseParser
-from tests.gateway.transport.responses import GOOD, REFUSED
+from gateway.outbound.errors import TransportError
+from gateway.outbound.response_parser import ResponseParser
+from tests.gateway.outbound.responses import GOOD, REFUSED
 
 CORPUS = [case[0] for case in GOOD] + REFUSED
 FRAGMENTS = [

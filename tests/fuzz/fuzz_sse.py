@@ -6,9 +6,9 @@ However the bytes are split, the events are the same, and none holds more than t
 
 import sys
 
-from gateway.sse import EventTooLarge, ServerSentEvent, SSEDecoder
+from gateway.dialects.sse import EventTooLarge, ServerSentEvent, SSEDecoder
 from tests.fuzz.damage import Fuzzer
-from tests.gateway.translators.streams import anthropic, openai
+from tests.gateway.dialects.streams import anthropic, openai
 
 LIMIT = 512
 FRAGMENTS = [

@@ -9,17 +9,17 @@ import sys
 
 import orjson
 
-from core.token_usage import TokenUsage
-from gateway.chat_request import ChatRequest
+from core.usage.token_usage import TokenUsage
+from gateway.admission.token_estimate import FAMILIES, estimate_input
+from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.openai.usage import MAX_TOKENS
+from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
+from gateway.dialects.pairs.openai_openai import OpenAIToOpenAI
+from gateway.dialects.translator import MalformedAnswer, Translator
 from gateway.errors import InvalidRequest
-from gateway.token_estimate import FAMILIES, estimate_input
-from gateway.translators.openai_anthropic import OpenAIToAnthropic
-from gateway.translators.openai_openai import OpenAIToOpenAI
-from gateway.translators.openai_usage import MAX_TOKENS
-from gateway.translators.translator import MalformedAnswer, Translator
 from tests.fuzz.damage import Fuzzer
-from tests.gateway.translators.replay import Outcome, chat, play
-from tests.gateway.translators.streams import anthropic, openai
+from tests.gateway.dialects.replay import Outcome, chat, play
+from tests.gateway.dialects.streams import anthropic, openai
 
 TRANSLATORS: tuple[Translator, ...] = (
     OpenAIToOpenAI(),

@@ -10,8 +10,8 @@ from datetime import UTC, date, datetime
 from uuid import UUID
 
 from core.principal import AccountId, KeyId
-from core.token_usage import TokenUsage
-from core.usage_event import MOST_TOKENS, MalformedEvent, Outcome, UsageEvent, day_of, read_fields
+from core.usage.token_usage import TokenUsage
+from core.usage.usage_event import MOST_TOKENS, MalformedEvent, Outcome, UsageEvent, day_of, read_fields
 from tests.fuzz.damage import Fuzzer
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.valkey import ValkeyServer
+from deploy.local.servers.valkey import ValkeyServer
 from tests.installation import Customer, Installation
 from tests.models_text import FreshModels, models_text
 from tests.running_gateway import RunningGateway

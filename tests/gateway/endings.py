@@ -3,11 +3,11 @@
 from typing import Any
 
 from core.principal import AccountId, KeyId
-from core.redis_keys import ReservationKeys, ShardKeys
-from core.token_usage import TokenUsage
-from core.usage_event import Outcome, UsageEvent, instant_of
-from gateway.event_id import event_id
-from gateway.spool_record import Record
+from core.redis.keys import ReservationKeys, ShardKeys
+from core.usage.event_id import event_id
+from core.usage.token_usage import TokenUsage
+from core.usage.usage_event import Outcome, UsageEvent, instant_of
+from gateway.spool.record import Record
 from tests.services import valkey
 
 ACCOUNT = AccountId(7)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from core.token_usage import TokenUsage
+from core.usage.token_usage import TokenUsage
 from tests.installation import Booked, Customer, Installation
 from tests.simulated_upstream import SimulatedUpstream
 

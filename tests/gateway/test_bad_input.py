@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from core.api_key import ApiKey
+from core.accounts.api_key import ApiKey
 from tests.gateway.wire import CONTENT, Head, Wire, chat, request, wire
 from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway

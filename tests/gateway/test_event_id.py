@@ -5,7 +5,7 @@ from uuid import RFC_4122, UUID
 
 import pytest
 
-from gateway.event_id import event_id
+from core.usage.event_id import event_id
 
 
 @pytest.mark.parametrize("random", [b"\0" * 10, b"\xff" * 10, bytes(range(10))])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.usage_event import Outcome
+from core.usage.usage_event import Outcome
 from tests.gateway.served import booked_once, record_of, usage_of
 from tests.gateway.wire import CONTENT, chat, wire
 from tests.installation import Booked, Customer, Installation, eventually

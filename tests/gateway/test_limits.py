@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.chat_request import ChatRequest
-from gateway.token_estimate import estimate_input
+from gateway.admission.token_estimate import estimate_input
+from gateway.dialects.chat_request import ChatRequest
 from portal_api.api_keys import KeyLimits
 from tests.gateway.served import booked_once
 from tests.gateway.wire import Wire, request, wire

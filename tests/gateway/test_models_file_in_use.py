@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from core.models_file import ModelsFile, ModelsFileError
-from gateway.circuit_breaker import CircuitBreaker
-from gateway.upstreams import Places, Upstream
+from core.models.models_file import ModelsFile, ModelsFileError
+from gateway.upstreams.circuit_breaker import CircuitBreaker
+from gateway.upstreams.upstream import Places, Upstream
 from tests.gateway.wire import CONTENT, chat, wire
 from tests.installation import Installation, eventually
 from tests.models_text import models_text

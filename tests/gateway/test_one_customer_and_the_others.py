@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.transport.peer import Call, peer, until
+from tests.gateway.outbound.peer import Call, peer, until
 from tests.gateway.wire import chat, wire
 from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway

@@ -12,7 +12,7 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel
 
-from core.usage_event import Outcome
+from core.usage.usage_event import Outcome
 from tests.gateway.served import booked_once
 from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway

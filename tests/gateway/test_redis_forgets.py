@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from core.usage_event import Outcome
-from deploy.local.programs import find_valkey
-from deploy.local.valkey import ValkeyServer
+from core.usage.usage_event import Outcome
+from deploy.local.servers.programs import find_valkey
+from deploy.local.servers.valkey import ValkeyServer
 from tests.gateway.asking import ask, ask_all, until
 from tests.gateway.served import usage_of
-from tests.gateway.test_cold_scopes import start_older
+from tests.gateway.store.test_cold_scopes import start_older
 from tests.gateway.test_redis_trouble import (
     DONE,
     HASTY,

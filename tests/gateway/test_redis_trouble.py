@@ -11,10 +11,10 @@ from uuid import UUID
 
 import pytest
 
-from core.billing_period import billing_period
-from core.usage_event import UsageEvent
-from deploy.local.postgres import PostgresServer
-from deploy.local.valkey import ValkeyServer
+from core.usage.billing_period import billing_period
+from core.usage.usage_event import UsageEvent
+from deploy.local.servers.postgres import PostgresServer
+from deploy.local.servers.valkey import ValkeyServer
 from tests.gateway.asking import ask, ask_all, until
 from tests.gateway.served import usage_of
 from tests.gateway.wire import CONTENT, chat, wire

@@ -12,25 +12,25 @@ from typing import Any
 
 import pytest
 
-from core.lua_scripts import load_script
-from core.models_file import ModelsFile, Target
+from core.models.models_file import ModelsFile, Target
 from core.principal import KeyId, Principal
-from core.redis_keys import ReservationKeys
-from core.settings import Secret
-from core.usage_event import Outcome, instant_of
-from gateway.charge import ChargeTerms
-from gateway.event_draft import EventDraft
-from gateway.event_id import event_id
-from gateway.exposure import Exposure
-from gateway.leases import Leases
-from gateway.recent_endings import RecentEndings
-from gateway.redis_pipeline import RedisPipeline
-from gateway.reservation import Reservation
-from gateway.settlement import Settlement
-from gateway.spool import Spool, SpoolFailed
+from core.process.settings import Secret
+from core.redis.keys import ReservationKeys
+from core.redis.lua_scripts import load_script
+from core.usage.event_id import event_id
+from core.usage.usage_event import Outcome, instant_of
+from gateway.accounting.charge import ChargeTerms
+from gateway.accounting.event_draft import EventDraft
+from gateway.accounting.leases import Leases
+from gateway.accounting.offline_allowance import Exposure
+from gateway.accounting.reservation import Reservation
+from gateway.accounting.settlement import Settlement
+from gateway.spool.recent_endings import RecentEndings
+from gateway.spool.spool import Spool, SpoolFailed
+from gateway.store.redis_pipeline import RedisPipeline
+from tests.gateway.admission.test_reservation_bound import MODELS
 from tests.gateway.endings import ACCOUNT, NOW_MS, SHARDS, events
-from tests.gateway.test_demand import MODELS
-from tests.gateway.test_spool import UnknownToPostgres, let_go, replay_all, until
+from tests.gateway.spool.test_spool import UnknownToPostgres, let_go, replay_all, until
 from tests.services import valkey
 
 MODEL = ModelsFile.parse(MODELS, {}).models["m"]

@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from core.api_key import ApiKey
+from core.accounts.api_key import ApiKey
 from portal_api.api_keys import KeyLimits
 from tests.installation import Customer, Installation, eventually
 from tests.models_text import FreshModels

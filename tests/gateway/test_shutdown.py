@@ -11,10 +11,10 @@ import httpx
 import pytest
 import redis.asyncio
 
-from core.failpoints import Failpoints
-from core.redis_keys import shards
-from core.usage_event import Outcome, UsageEvent
-from metering.sweeper import Sweeper
+from core.process.failpoints import Failpoints
+from core.redis.keys import shards
+from core.usage.usage_event import Outcome, UsageEvent
+from metering.repair.sweeper import Sweeper
 from tests.gateway.served import booked_once, record_of
 from tests.gateway.wire import CONTENT, chat, wire
 from tests.installation import SHARDS, Customer, Installation, eventually

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.ports import free_port
+from deploy.local.servers.ports import free_port
 from tests.installation import Installation, eventually
 from tests.running_gateway import SERVING
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from core.token_usage import TokenUsage
-from core.usage_event import Outcome
-from tests.gateway.transport.peer import Call, Script, peer
+from core.usage.token_usage import TokenUsage
+from core.usage.usage_event import Outcome
+from tests.gateway.outbound.peer import Call, Script, peer
 from tests.gateway.wire import CONTENT, chat, wire
 from tests.installation import Customer, Installation, eventually
 from tests.running_gateway import RunningGateway

@@ -9,8 +9,8 @@ from uuid import UUID
 import orjson
 
 from core.principal import AccountId, KeyId
-from core.token_usage import TokenUsage
-from core.usage_event import Outcome, UsageEvent
+from core.usage.token_usage import TokenUsage
+from core.usage.usage_event import Outcome, UsageEvent
 
 __all__ = ["NOW", "PERIOD", "event", "many", "of_tomorrow", "uuid7"]
 

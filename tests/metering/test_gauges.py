@@ -1,6 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
-from core.redis_keys import shards
+from core.redis.keys import shards
 from metering import metrics
 from metering.gauges import Gauges
 from tests.metering.events import event, of_tomorrow

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisError
 
-from core.redis_keys import CONSUMER_GROUP, shards
-from core.usage_event import UsageEvent
-from deploy.local.postgres import PostgresServer
-from deploy.local.valkey import ValkeyServer
+from core.redis.keys import CONSUMER_GROUP, shards
+from core.usage.usage_event import UsageEvent
+from deploy.local.servers.postgres import PostgresServer
+from deploy.local.servers.valkey import ValkeyServer
 from tests.metering.events import event, many
 from tests.metering.process import MeteringProcess, metering_process, until
 from tests.metering.workbench import SHARDS, Workbench, workbench

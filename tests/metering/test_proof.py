@@ -9,8 +9,8 @@ import random
 
 import pytest
 
-from core.redis_keys import shards
-from core.usage_event import UsageEvent
+from core.redis.keys import shards
+from core.usage.usage_event import UsageEvent
 from tests.metering.events import NOW, event, many
 from tests.metering.process import metering_process, until
 from tests.metering.workbench import SHARDS, Workbench, workbench
@@ -37,8 +37,8 @@ async def test_a_process_killed_at_any_edge_loses_nothing_and_counts_nothing_twi
 
 
 CONFIRM_FIRST = """
-from metering.consumer import Consumer, _read
-from metering.stream import Settled
+from metering.ingest.consumer import Consumer, _read
+from metering.ingest.stream import Settled
 
 async def book(self, entries):
     await self._streams.confirm([Settled(entry, _read(entry, self._bounds())[0]) for entry in entries], [])
@@ -48,12 +48,12 @@ async def book(self, entries):
 Consumer.book = book
 """
 NO_DEDUPLICATION = """
-from metering import ledger
+from metering.ledger import ledger
 
 ledger.RECORD = ledger.RECORD.replace("ON CONFLICT (event_id, day) DO NOTHING", "")
 """
 NO_TAKEOVER = """
-from metering.stream import UsageStreams
+from metering.ingest.stream import UsageStreams
 
 async def claim(self, per_shard, *, idle_ms):
     return []
@@ -61,7 +61,7 @@ async def claim(self, per_shard, *, idle_ms):
 UsageStreams.claim = claim
 """
 NO_SWEEPER = """
-from metering.sweeper import Sweeper
+from metering.repair.sweeper import Sweeper
 
 async def round(self):
     return False

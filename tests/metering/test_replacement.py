@@ -16,14 +16,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from core.token_usage import TokenUsage
-from core.usage_event import GATEWAY_LOST, Outcome, UsageEvent
-from metering import ledger
-from metering.aggregates import MEASURES, SUMMED
-from metering.entries import UsageRow
+from core.usage.token_usage import TokenUsage
+from core.usage.usage_event import GATEWAY_LOST, Outcome, UsageEvent
+from metering.ledger import ledger
+from metering.ledger.aggregates import MEASURES, SUMMED
+from metering.ledger.entries import UsageRow
 from metering.metrics import REPLACED
 from tests.metering.events import event, many
-from tests.metering.test_ledger import rows
+from tests.metering.ledger.test_ledger import rows
 from tests.metering.workbench import Workbench, workbench
 
 Place = tuple[Any, ...]

@@ -1,6 +1,6 @@
 import pytest
 
-from core.settings import load
+from core.process.settings import load
 from metering.settings import MeteringSettings, shard_numbers
 
 

@@ -8,23 +8,24 @@ from typing import Any
 import asyncpg
 from redis.asyncio import Redis
 
-from core import script_calls
-from core.connections import connect_redis, open_pool
-from core.failpoints import Failpoints
-from core.key_directory import KeyDirectory, server_epoch
-from core.lua_scripts import ScriptRunner
-from core.redis_keys import ReservationKeys, ShardKeys, shards
-from core.settings import Secret
-from core.usage_event import UsageEvent
-from metering.consumer import Consumer
-from metering.counters import Counters
-from metering.dead_letters import DeadLetters
-from metering.entries import Entry, TimeBounds, amount_of
-from metering.ledger import Ledger
-from metering.partitions import Partitions
-from metering.reconciliation import Reconciliation
-from metering.stream import UsageStreams
-from metering.sweeper import Sweeper
+from core.accounts.key_directory import KeyDirectory, server_epoch
+from core.postgres.connections import open_pool
+from core.process.failpoints import Failpoints
+from core.process.settings import Secret
+from core.redis import script_calls
+from core.redis.connections import connect_redis
+from core.redis.keys import ReservationKeys, ShardKeys, shards
+from core.redis.lua_scripts import ScriptRunner
+from core.usage.usage_event import UsageEvent
+from metering.ingest.consumer import Consumer
+from metering.ingest.dead_letters import DeadLetters
+from metering.ingest.stream import UsageStreams
+from metering.ledger.entries import Entry, TimeBounds, amount_of
+from metering.ledger.ledger import Ledger
+from metering.ledger.partitions import Partitions
+from metering.proof.reconciliation import Reconciliation
+from metering.repair.counters import Counters
+from metering.repair.sweeper import Sweeper
 from tests.metering.events import PERIOD
 
 __all__ = ["SHARDS", "Workbench", "workbench"]

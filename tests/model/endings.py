@@ -1,5 +1,6 @@
 """
-gateway/settlement.py: how an ending gets to Redis, what is kept when it does not, and what a lost connection sets off.
+gateway/accounting/settlement.py: how an ending gets to Redis, what is kept when it does not, and what a lost connection
+sets off.
 """
 
 from tests.model import scripts

@@ -56,7 +56,7 @@ def at_the_end(state: State) -> Iterator[str]:
 
 
 def _counters(state: State) -> Iterator[str]:
-    """Too much, because nobody has told Redis the last change, goes with the next look of metering/counter_watch.py."""
+    """Too much, because nobody has told Redis the last change, goes with the next look of counter_watch.py."""
     redis, ledger = state.redis, state.ledger
     if redis.ledger < charged(state):
         yield PARKED_FORGOTTEN if ledger.letters else COUNTERS_DIFFER

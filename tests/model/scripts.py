@@ -68,7 +68,7 @@ def confirm(redis: Redis, entries: tuple[Entry, ...], committed: tuple[int, int]
 
 
 def publish(redis: Redis, ledger: Ledger, protocol: Protocol) -> Redis:
-    """publish.lua, also as metering/counter_watch.py calls it for every scope of a new server."""
+    """publish.lua, also as metering/repair/counter_watch.py calls it for every scope of a new server."""
     redis = redis._replace(published=True)
     if ledger.version >= redis.version:
         redis = redis._replace(ledger=total(ledger, protocol), version=ledger.version)

@@ -1,5 +1,5 @@
 """
-gateway/spool.py: what lies on a gateway's disk, and what waits in its memory because the disk refuses.
+gateway/spool/spool.py: what lies on a gateway's disk, and what waits in its memory because the disk refuses.
 
 Writing and syncing are one step here: a process that dies in between has promised nothing yet, which is the same as
 dying before.

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-import gateway.metrics
+import gateway.records.metrics
 import metering.metrics
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ def _of_dashboards() -> Iterator[Expression]:
 
 def metrics() -> list[Metric]:
     """Every metric of our processes."""
-    return [*_of_module(gateway.metrics), *_of_module(metering.metrics)]
+    return [*_of_module(gateway.records.metrics), *_of_module(metering.metrics)]
 
 
 def _of_module(module: ModuleType) -> Iterator[Metric]:

@@ -6,7 +6,7 @@ from functools import partial
 import httpx
 import pytest
 
-from deploy.local.valkey import ValkeyServer
+from deploy.local.servers.valkey import ValkeyServer
 from tests.installation import Customer, Installation
 from tests.models_text import models_text
 from tests.observability.artefacts import Expression, expressions, metrics, recorded

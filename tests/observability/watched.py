@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import yaml
 
-from deploy.local.ports import free_port
+from deploy.local.servers.ports import free_port
 from tests.installation import Installation
 from tests.observability.artefacts import PROMETHEUS
 

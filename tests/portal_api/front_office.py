@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from core.principal import AccountId, KeyId
-from core.redis_keys import ShardKeys
-from core.settings import Secret
+from core.process.settings import Secret
+from core.redis.keys import ShardKeys
 from deploy.office import Office, OfficeSettings, open_office
 
 __all__ = ["NOWHERE", "PEPPER", "SHARDS", "account_scope", "front_office", "key_scope"]

@@ -1,8 +1,8 @@
 import pytest
 
-from core.money import NANO_PER_USD
-from core.plans import PLANS, Plan
+from core.accounts.plans import PLANS, Plan
 from core.principal import AccountId
+from core.usage.money import NANO_PER_USD
 from portal_api.errors import InvalidName, UnknownAccount, UnknownPlan
 from tests.portal_api.front_office import account_scope, front_office
 

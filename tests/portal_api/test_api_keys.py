@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from core.api_key import Pepper, is_well_formed
+from core.accounts.api_key import Pepper, is_well_formed
 from core.principal import AccountId, KeyId, Principal
-from core.redis_keys import key_digest
+from core.redis.keys import key_digest
 from portal_api.api_keys import KeyLimits
 from portal_api.errors import InvalidName, UnknownAccount, UnknownKey
 from tests.portal_api.front_office import PEPPER, front_office, key_scope

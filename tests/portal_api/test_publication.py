@@ -5,7 +5,7 @@ import pytest
 import redis.exceptions
 
 from core.principal import AccountId
-from core.redis_keys import ShardKeys
+from core.redis.keys import ShardKeys
 from deploy.office import Office
 from portal_api import publication
 from portal_api.api_keys import CreatedKey

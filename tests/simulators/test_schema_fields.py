@@ -9,8 +9,9 @@ import pytest
 from anthropic.types.message_create_params import MessageCreateParamsBase
 from openai.types.chat import completion_create_params as openai_request
 
-from simulators import anthropic_schema, openai_schema
-from simulators.validation import Fields, Spec, Tagged
+from simulators.anthropic import schema as anthropic_schema
+from simulators.openai import schema as openai_schema
+from simulators.schemas.validation import Fields, Spec, Tagged
 
 # Sent as headers by the SDK; `stream` and the removed sampling parameters of older API versions are not in its base.
 ONLY_IN_THE_SDK = {"user_profile_id", "workspace_id"}

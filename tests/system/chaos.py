@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.money import NANO_PER_USD
+from core.usage.money import NANO_PER_USD
 from tests.services import enterable_directory
 from tests.system.disturbances import disturb, every_disturbance
 from tests.system.load import Load, Seen

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from metering.partitions import month_after, month_of
+from metering.ledger.partitions import month_after, month_of
 from tests.system.machine_faults import can_fault_machines
 from tests.system.world import GATEWAYS, LEASE_SECONDS, World
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from metering.reconciliation import Reconciliation
+from metering.proof.reconciliation import Reconciliation
 from tests.installation import Customer, eventually
 from tests.running_gateway import RunningGateway
 from tests.system.world import World

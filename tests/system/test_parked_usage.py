@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from deploy.office import Office
-from metering.counters import Counters
-from metering.dead_letters import DeadLetters, Selection
-from metering.partitions import month_after
-from metering.reconciliation import Reconciliation
+from metering.ingest.dead_letters import DeadLetters, Selection
+from metering.ledger.partitions import month_after
+from metering.proof.reconciliation import Reconciliation
+from metering.repair.counters import Counters
 from tests.installation import SHARDS, Customer, eventually
 from tests.system.world import World
 

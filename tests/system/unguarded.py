@@ -9,13 +9,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from core import script_calls
-from core.lua_scripts import Call
-from gateway.recent_endings import RecentEndings
-from gateway.spool import Spool
-from gateway.spool_record import Record
-from metering import ledger
-from metering.sweeper import Sweeper
+from core.redis import script_calls
+from core.redis.lua_scripts import Call
+from gateway.spool.recent_endings import RecentEndings
+from gateway.spool.record import Record
+from gateway.spool.spool import Spool
+from metering.ledger import ledger
+from metering.repair.sweeper import Sweeper
 
 
 def without_spool() -> None:

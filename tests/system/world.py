@@ -16,16 +16,16 @@ from typing import Any, TypeVar
 
 import orjson
 
-from core.migrations import migrate
-from core.redis_keys import shards
-from core.settings import Secret
-from deploy.local.postgres import PostgresServer
-from deploy.local.programs import find_valkey
-from deploy.local.valkey import ValkeyServer
+from core.postgres.migrations import migrate
+from core.process.settings import Secret
+from core.redis.keys import shards
+from deploy.local.servers.postgres import PostgresServer
+from deploy.local.servers.programs import find_valkey
+from deploy.local.servers.valkey import ValkeyServer
 from deploy.office import Office
-from metering.counters import Counters
-from metering.dead_letters import DeadLetters, Selection
-from metering.reconciliation import Reconciliation
+from metering.ingest.dead_letters import DeadLetters, Selection
+from metering.proof.reconciliation import Reconciliation
+from metering.repair.counters import Counters
 from tests.installation import SHARDS, Installation
 from tests.isolation import run_on_fresh_loop
 from tests.models_text import models_text

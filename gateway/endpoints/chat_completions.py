@@ -1,0 +1,63 @@
+"""`POST /v1/chat/completions`: one request, in one screen."""
+
+from dataclasses import dataclass
+
+from core.principal import Principal
+from core.process.failpoints import Failpoints
+from gateway.accounting.leases import Leases
+from gateway.accounting.limits import limit_headers
+from gateway.admission.admission import Admission
+from gateway.admission.authentication import Authentication
+from gateway.admission.surcharges import refuse_unpriced
+from gateway.answering.failover import Failover
+from gateway.answering.keep_alive import KeepAlives
+from gateway.answering.relay import Relay
+from gateway.dialects.chat_request import ChatRequest
+from gateway.endpoints.bodies import Bodies
+from gateway.inbound.exchange import Exchange
+from gateway.upstreams.catalog import Catalog
+
+__all__ = ["ChatCompletions"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCompletions:
+    authentication: Authentication
+    bodies: Bodies
+    admission: Admission
+    catalog: Catalog
+    failover: Failover
+    relay: Relay
+    leases: Leases
+    keep_alives: KeepAlives
+    failpoints: Failpoints
+
+    async def __call__(self, client: Exchange) -> None:
+        """Raises GatewayError before the answer has started, or while nothing but keep-alives has been sent; after that
+        the answer itself tells what went wrong."""
+        client.principal = await self.authentication.identify(client.headers)
+        try:
+            await self._answer(client, client.principal, await self.bodies.chat(client))
+        finally:
+            self.bodies.release(client)
+
+    async def _answer(self, client: Exchange, principal: Principal, chat: ChatRequest) -> None:
+        routed = self.catalog.model(chat.model)
+        client.model = routed.model
+        refuse_unpriced(chat, routed.model)
+
+        reservation = client.reservation = await self.admission.admit(
+            principal, chat, routed.model, event_id=client.request_id, now_ms=client.received_ms
+        )
+        self.failpoints.reach("after_admission")
+        client.answer_headers += limit_headers(reservation.limits)
+        self.leases.add(reservation)
+        if chat.stream:
+            self.keep_alives.add(client, chat, reservation)
+        try:
+            async with reservation.ended_on_error():
+                answer = await self.failover.open(client, chat, routed, reservation, account=principal.account_id)
+                await self.relay.run(client, answer, reservation)  # Settles it, whatever happens.
+        finally:
+            self.leases.remove(reservation)
+            self.keep_alives.remove(client)

@@ -1,0 +1,112 @@
+"""One gateway process: two servers (public and admin) on inherited sockets, and an orderly end."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Mapping
+
+import uvicorn
+from prometheus_client import disable_created_metrics
+
+from gateway.app import Gateway, open_gateway
+from gateway.inbound.client_protocol import ClientProtocol
+from gateway.inbound.connections import Connections, connection_limit
+from gateway.inbound.server import GatewayServer
+from gateway.process.operations import operations
+from gateway.records import metrics
+from gateway.settings import GatewaySettings
+
+__all__ = ["serve"]
+
+log = logging.getLogger(__name__)
+
+PARENT_CHECK_SECONDS = 1.0
+COLLECT_AFTER = 20_000
+"""New objects between two searches for cycles. A request leaves none behind: Python's 700 would search in vain."""
+
+
+async def serve(
+    settings: GatewaySettings,
+    environment: Mapping[str, str],
+    public: socket.socket,
+    admin: socket.socket,
+    *,
+    parent: int | None,
+    version: str,
+) -> None:
+    """Until SIGTERM, SIGINT, or the death of the parent process. Answers that are under way then are finished first."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # Twice the series, for nothing that we show.
+    metrics.BUILD.labels(version).set(1)
+    metrics.WORKER_STARTED.set_to_current_time()
+    metrics.OPEN_REQUESTS_LIMIT.set(settings.gateway_max_open_requests)
+    connections = Connections(
+        limit=connection_limit(settings.gateway_max_connections),
+        idle_seconds=settings.gateway_idle_seconds,
+        stalled_seconds=settings.gateway_stalled_client_seconds,
+    )
+    async with open_gateway(settings, environment) as gateway:
+        front = _public_server(settings, gateway, connections)
+        watch = asyncio.create_task(_follow_parent(parent, front))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, front.begin_drain)
+        loop.add_signal_handler(signal.SIGHUP, gateway.catalog.reload_soon)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # One that came earlier is heard now.
+        gc.freeze()  # What is there now stays for ever: no search has to look at it.
+        gc.set_threshold(COLLECT_AFTER)
+        async with asyncio.TaskGroup() as servers:
+            back = _admin_server(gateway, connections, multiprocess="PROMETHEUS_MULTIPROC_DIR" in environment)
+            servers.create_task(back.serve([admin]))
+            log.info("gateway worker is serving", extra={"pid": os.getpid(), "port": public.getsockname()[1]})
+            await front.serve([public])
+            back.should_exit = True
+        watch.cancel()
+
+
+def _drain(gateway: Gateway) -> None:
+    gateway.front.draining = True
+    log.info("draining", extra={"open_requests": gateway.front.open_requests})
+
+
+def _public_server(settings: GatewaySettings, gateway: Gateway, connections: Connections) -> GatewayServer:
+    config = uvicorn.Config(
+        gateway.front,
+        http=ClientProtocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        proxy_headers=False,  # Nothing asks for the client's address or scheme.
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=round(settings.gateway_shutdown_seconds) or 1,
+    )
+    delay = settings.gateway_shutdown_delay_seconds
+    return GatewayServer(config, delay=delay, on_drain=lambda: _drain(gateway), connections=connections)
+
+
+def _admin_server(gateway: Gateway, connections: Connections, *, multiprocess: bool) -> uvicorn.Server:
+    config = uvicorn.Config(
+        operations(
+            gateway.front, connections, gateway.pipeline, gateway.pool, gateway.spool, multiprocess=multiprocess
+        ),
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=1,
+    )
+    return GatewayServer(config)
+
+
+async def _follow_parent(parent: int | None, server: GatewayServer) -> None:
+    """A worker whose parent was killed must not keep serving on its own."""
+    while parent is not None:
+        await asyncio.sleep(PARENT_CHECK_SECONDS)
+        if os.getppid() != parent:
+            log.error("the parent process is gone")
+            server.begin_drain()
+            return
