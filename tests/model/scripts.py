@@ -1,4 +1,4 @@
-"""core/lua: each script as one step, for the account's scope."""
+"""core/redis/lua: each script as one step, for the account's scope."""
 
 from tests.model.protocol import CAP, ESTIMATED_COST, WANTED, Protocol
 from tests.model.state import Entry, Ledger, Redis, Request, Reservation, put

@@ -9,8 +9,6 @@ from core.process.failpoints import Failpoints
 REACH = (
     "from core.process.failpoints import Failpoints; f = Failpoints({!r}); [f.reach(n) for n in ('a', 'b', 'a', 'a')]"
 )
-    "from core.process.failpoints import Failpoints; f = Failpoints({!r}); [f.reach(n) for n in ('a', 'b', 'a', 'a')]"
-)
 
 
 @pytest.mark.parametrize(
