@@ -15,12 +15,12 @@ from core.process.line_output import standard_output
 from core.redis.connections import connect_redis
 from core.redis.lua_scripts import load_script
 from gateway.accounting.leases import Leases
-from gateway.accounting.offline_allowance import Exposure
+from gateway.accounting.offline_allowance import OfflineAllowance
 from gateway.accounting.settlement import Settlement
 from gateway.admission.admission import Admission
 from gateway.admission.authentication import Authentication
 from gateway.admission.standing import Standing
-from gateway.answering.client_disconnects import HangUps
+from gateway.answering.client_disconnects import ClientDisconnects
 from gateway.answering.failover import Failover
 from gateway.answering.keep_alive import KeepAlives
 from gateway.answering.relay import Relay
@@ -77,7 +77,9 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
     catalog = Catalog(
         settings.gateway_models_file, environment, connect_seconds=settings.gateway_connect_seconds, breaker=breaker
     )
-    exposure = Exposure(limit=settings.gateway_offline_exposure_usd, memory=settings.gateway_offline_memory_seconds)
+    allowance = OfflineAllowance(
+        limit=settings.gateway_offline_exposure_usd, memory=settings.gateway_offline_memory_seconds
+    )
     leases = Leases(lease_seconds=settings.gateway_lease_seconds)
     keep_alives = KeepAlives(seconds=settings.gateway_keepalive_seconds)
     pipeline = RedisPipeline(
@@ -98,7 +100,7 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
     with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
         async with asyncio.timeout(START_CHECK_SECONDS):
             await agree_on_shards(pool, shard_count)
-    settlement = Settlement(pipeline, spool, recent, cold_scopes, exposure, lease_ms=lease_ms)
+    settlement = Settlement(pipeline, spool, recent, cold_scopes, allowance, lease_ms=lease_ms)
     standing = Standing(pipeline, cold_scopes, shard_count=shard_count)
     authentication = Authentication(settings.peppers, pipeline, directory, look_ups)
     transport = Transport(
@@ -116,13 +118,13 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
             max_bytes_together=settings.gateway_max_bodies_bytes,
         ),
         admission=Admission(
-            pipeline, cold_scopes, exposure, settlement, spool, shard_count=shard_count, lease_ms=lease_ms
+            pipeline, cold_scopes, allowance, settlement, spool, shard_count=shard_count, lease_ms=lease_ms
         ),
         catalog=catalog,
         failover=Failover(
             transport,
             RetryPolicy(max_attempts=settings.gateway_max_attempts, max_seconds=settings.gateway_retry_seconds),
-            HangUps(most_drains=drains, drain_seconds=settings.gateway_drain_seconds),
+            ClientDisconnects(max_drains=drains, drain_seconds=settings.gateway_drain_seconds),
             failpoints,
             max_answer_bytes=settings.gateway_max_answer_bytes,
         ),

@@ -41,12 +41,12 @@ class TokenPrices:
         return TokenPrices(*map(max, astuple(self), astuple(other)))
 
     @property
-    def dearest_input(self) -> int:
+    def highest_input_price(self) -> int:
         """What an input token costs at worst: before the answer nobody knows which class it will be in."""
         return max(self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h)
 
     @property
-    def dearest_output(self) -> int:
+    def highest_output_price(self) -> int:
         return max(self.output, self.reasoning)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from core.usage.token_usage import TokenUsage
 
-__all__ = ["Charge", "ChargeTerms", "is_contradiction"]
+__all__ = ["Charge", "is_contradiction"]
 
 NOTHING_REPORTED = "no_usage_reported"
 INPUT_EXCEEDS_REQUEST = "input_exceeds_request"
@@ -23,38 +23,37 @@ CONTRADICTIONS = ("_exceeds_request", "_exceeds_grant", "_exceeds_whole", "_exce
 
 
 @dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
-class ChargeTerms:
-    """What an estimate is made of, and what no charge exceeds."""
-
-    likely_input: int
-    max_output: int
-    """Granted to all choices together."""
-    max_input: int
-    """More than the request's bytes can hold, or than the model reads."""
-
-
-@dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
 class Charge:
     usage: TokenUsage
     estimated: str
     """Why the counts are ours; empty when they are the upstream's."""
 
     @classmethod
-    def of(cls, reported: TokenUsage | None, flaw: str | None, delivered: int, terms: ChargeTerms) -> "Charge":
-        """`reported` is None when the upstream said nothing; zeros that it did say are values. `flaw` says why the
-        report can't be trusted as it is (the stream broke off, the input is missing); `delivered` is our own count of
-        the output.
+    def of(
+        cls,
+        reported: TokenUsage | None,
+        flaw: str | None,
+        delivered: int,
+        *,
+        likely_input: int,
+        max_input: int,
+        max_output: int,
+    ) -> "Charge":
+        """All in tokens. `reported` is None when the upstream said nothing; zeros that it did say are values. `flaw`
+        says why the report can't be trusted as it is (the stream broke off, the input is missing); `delivered` is our
+        own count of the output. An estimate has `likely_input`; no charge exceeds `max_input`, which is more than the
+        request's bytes can hold or the model reads, and `max_output`, granted to all choices together.
         """
         if reported is None:
-            output = min(delivered, terms.max_output)
-            return cls(TokenUsage(input=terms.likely_input, output=output), flaw or NOTHING_REPORTED)
-        if not flaw and reported.prompt <= terms.max_input and reported.completion <= terms.max_output:
+            output = min(delivered, max_output)
+            return cls(TokenUsage(input=likely_input, output=output), flaw or NOTHING_REPORTED)
+        if not flaw and reported.prompt <= max_input and reported.completion <= max_output:
             return cls(reported, "")
         usage = reported
         if flaw:  # A placeholder, or a count that stopped growing: what was delivered was used as well.
             usage = replace(usage, output=max(usage.output, delivered - usage.reasoning))
-        usage, output_flaw = _output_bounded(usage, terms.max_output)
-        usage, input_flaw = _input_bounded(usage, terms)
+        usage, output_flaw = _output_bounded(usage, max_output)
+        usage, input_flaw = _input_bounded(usage, likely_input, max_input)
         return cls(usage, flaw or input_flaw or output_flaw)
 
 
@@ -65,11 +64,11 @@ def _output_bounded(usage: TokenUsage, max_output: int) -> tuple[TokenUsage, str
     return replace(usage, output=output, reasoning=max_output - output), OUTPUT_EXCEEDS_GRANT
 
 
-def _input_bounded(usage: TokenUsage, terms: ChargeTerms) -> tuple[TokenUsage, str]:
+def _input_bounded(usage: TokenUsage, likely_input: int, max_input: int) -> tuple[TokenUsage, str]:
     """A missing input leaves nothing to go by, and neither does one that is too large to be this request's."""
-    if 0 < usage.prompt <= terms.max_input:
+    if 0 < usage.prompt <= max_input:
         return usage, ""
-    return TokenUsage(input=terms.likely_input, output=usage.output, reasoning=usage.reasoning), INPUT_EXCEEDS_REQUEST
+    return TokenUsage(input=likely_input, output=usage.output, reasoning=usage.reasoning), INPUT_EXCEEDS_REQUEST
 
 
 def is_contradiction(estimated: str) -> bool:

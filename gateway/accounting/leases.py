@@ -44,7 +44,7 @@ class Leases:
                     await self._lost.wait()
             if self._lost.is_set():
                 self._lost.clear()
-                await _in_slices(lambda one: one.put_down(), list(self._open))
+                await _in_slices(lambda one: one.write_intent(), list(self._open))
             if loop.time() >= renew_at:
                 renew_at = loop.time() + self._interval
                 since = loop.time() - self._interval

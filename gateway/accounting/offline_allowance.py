@@ -9,12 +9,12 @@ from datetime import date
 
 from core.principal import AccountId, KeyId, Principal
 
-__all__ = ["Exposure"]
+__all__ = ["OfflineAllowance"]
 
 MOST_KEYS = 100_000
 
 
-class Exposure:
+class OfflineAllowance:
     """`limit` in nano-dollars for each account and process; `memory` in seconds."""
 
     def __init__(self, *, limit: int, memory: float) -> None:
@@ -35,7 +35,7 @@ class Exposure:
         self._admitted.pop(principal.key_id, None)
 
     def admit(self, principal: Principal, cost: int, now: float) -> date | None:
-        """Take `cost` from the account's exposure and return the period that pays, or say no."""
+        """Take `cost` from the account's allowance and return the period that pays, or say no."""
         admitted_at, period = self._admitted.get(principal.key_id, (-math.inf, None))
         spent = self._spent.get(principal.account_id, 0)
         if now - admitted_at > self._memory or spent + cost > self._limit:

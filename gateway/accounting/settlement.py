@@ -24,7 +24,7 @@ from core.redis.lua_scripts import Call
 from core.usage.token_usage import CLASSES
 from core.usage.usage_event import UsageEvent
 from gateway.accounting.charge import is_contradiction
-from gateway.accounting.offline_allowance import Exposure
+from gateway.accounting.offline_allowance import OfflineAllowance
 from gateway.records import metrics
 from gateway.spool.recent_endings import RecentEndings
 from gateway.spool.record import Record
@@ -44,7 +44,7 @@ class Settlement:
         spool: Spool,
         recent: RecentEndings,
         cold_scopes: ColdScopes,
-        exposure: Exposure,
+        allowance: OfflineAllowance,
         *,
         lease_ms: int,
     ) -> None:
@@ -52,7 +52,7 @@ class Settlement:
         self._spool = spool
         self._recent = recent
         self._cold_scopes = cold_scopes
-        self._exposure = exposure
+        self._allowance = allowance
         self._lease_ms = lease_ms
 
     @property
@@ -64,8 +64,8 @@ class Settlement:
         """What it acknowledged last, it may have forgotten when it comes back."""
         self._spool.put_all(self._recent.take())
 
-    def intend(self, estimate: UsageEvent) -> Awaitable[None]:
-        """Put down on the disk what a request that is under way owes. On the disk when the result has been awaited,
+    def write_intent(self, estimate: UsageEvent) -> Awaitable[None]:
+        """Write to the disk what a request that is under way owes. On the disk when the result has been awaited,
         which raises SpoolFailed when it refuses."""
         return self._spool.put_intent(estimate)
 
@@ -87,10 +87,10 @@ class Settlement:
     def settle(
         self, keys: ReservationKeys, event: UsageEvent, principal: Principal, offline_cost: int | None
     ) -> Awaitable[None]:
-        """`offline_cost` is what the exposure holds for a request that was admitted while Redis was away."""
+        """`offline_cost` is what the allowance holds for a request that was admitted while Redis was away."""
         _count(event)
         if offline_cost is not None:
-            self._exposure.correct(principal, offline_cost, event.cost)
+            self._allowance.correct(principal, offline_cost, event.cost)
         return self._end(keys, Record(event))
 
     def release(
@@ -99,7 +99,7 @@ class Settlement:
         """`in_doubt`: something else may have been recorded, or may be later. `void` takes its place."""
         metrics.counter(metrics.SETTLEMENTS, void.outcome).inc()
         if offline_cost is not None:
-            self._exposure.correct(principal, offline_cost, 0)
+            self._allowance.correct(principal, offline_cost, 0)
         return self._end(keys, Record(void), by_release=not in_doubt)
 
     def give_back(self, void: UsageEvent) -> None:

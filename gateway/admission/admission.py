@@ -21,15 +21,12 @@ from core.principal import Principal
 from core.redis import script_calls
 from core.redis.keys import ReservationKeys
 from core.usage.billing_period import billing_period
-from core.usage.token_usage import TokenUsage
-from gateway.accounting.charge import ChargeTerms
-from gateway.accounting.event_draft import EventDraft
 from gateway.accounting.limits import Limits
-from gateway.accounting.offline_allowance import Exposure
+from gateway.accounting.offline_allowance import OfflineAllowance
 from gateway.accounting.reservation import Reservation
 from gateway.accounting.settlement import Settlement
 from gateway.admission.refusals import refusal
-from gateway.admission.reservation_bound import Demand
+from gateway.admission.reservation_bound import ReservationBound
 from gateway.dialects.chat_request import ChatRequest
 from gateway.errors import Unavailable
 from gateway.records import metrics
@@ -49,7 +46,7 @@ class Admission:
         self,
         pipeline: RedisPipeline,
         cold_scopes: ColdScopes,
-        exposure: Exposure,
+        allowance: OfflineAllowance,
         settlement: Settlement,
         spool: Spool,
         *,
@@ -58,7 +55,7 @@ class Admission:
     ) -> None:
         self._pipeline = pipeline
         self._cold_scopes = cold_scopes
-        self._exposure = exposure
+        self._allowance = allowance
         self._settlement = settlement
         self._spool = spool
         self._shard_count = shard_count
@@ -72,100 +69,83 @@ class Admission:
         `event_id` and `now_ms` (since 1970) become those of the usage event.
         """
         occurred_at = datetime.fromtimestamp(now_ms / 1000, UTC)
-        draft = EventDraft(
-            event_id=event_id,
-            occurred_at=occurred_at,
-            period=billing_period(occurred_at),  # Until Redis says which one pays.
+        bound = ReservationBound.of(chat, model)
+        reservation = Reservation(
+            settlement=self._settlement,
+            keys=ReservationKeys.of(principal.account_id, principal.key_id, event_id, self._shard_count),
             principal=principal,
             model=model,
+            event_id=event_id,
+            occurred_at=occurred_at,
+            period=billing_period(occurred_at),
             stream=chat.stream,
             service_tier=chat.service_tier,
+            likely_input=bound.likely_input_tokens,
+            max_input=bound.max_input_tokens,
+            choices=bound.choices,
         )
-        keys = ReservationKeys.of(principal.account_id, principal.key_id, event_id, self._shard_count)
-        demand = Demand.of(chat, model)
         connection_number = self._pipeline.connection_number  # A later one makes the answer doubtful.
         try:
-            reply = await self._ask(draft, keys, demand)
+            reply = await self._ask(reservation, bound)
             if reply[0] == COLD:  # A new, emptied or restarted Redis.
                 await self._cold_scopes.publish(principal)
-                reply = await self._ask(draft, keys, demand)
+                reply = await self._ask(reservation, bound)
         except asyncio.CancelledError:
-            self._settlement.give_back(draft.void(Unavailable.status))
+            reservation.give_back(Unavailable.status)
             raise
         except (RedisAway, RedisReplyError) as error:
-            reserved = isinstance(error, RedisUnanswered)
             otherwise = Unavailable(UNCHECKED, retry_after=2.0)
-            return self._admit_on_trust(draft, keys, demand, otherwise, may_be_reserved=reserved)
-        except Unavailable as error:  # Nobody can say what the account may; a key that was admitted lately goes on.
-            return self._admit_on_trust(draft, keys, demand, error)
+            self._grant_on_trust(reservation, bound, otherwise, may_be_reserved=isinstance(error, RedisUnanswered))
+            return reservation
+        except Unavailable as error:  # What the account may is unknown; a key that was admitted lately goes on.
+            self._grant_on_trust(reservation, bound, error)
+            return reservation
         if reply[0] != b"admitted":
             if reply[0] in UNTRUSTED:
-                self._exposure.forget(principal)
+                self._allowance.forget(principal)
             raise refusal(reply, model.name)
-        _, granted, cost, *left, period = reply
-        draft.period = _date(period)
-        self._exposure.remember(principal, draft.period, time.monotonic())
-        if self._exposure.used(principal) and self._spool.empty:
-            self._exposure.give_back(principal)
-        return self._reservation(draft, keys, demand, granted, cost, Limits(*left), connection_number)
+        _, output_tokens, cost, *left, period = reply
+        reservation.grant(output_tokens, cost, _date(period), Limits(*left), connection_number)
+        self._allowance.remember(principal, reservation.period, time.monotonic())
+        if self._allowance.used(principal) and self._spool.empty:
+            self._allowance.give_back(principal)
+        return reservation
 
-    async def _ask(self, draft: EventDraft, keys: ReservationKeys, demand: Demand) -> Any:
+    async def _ask(self, reservation: Reservation, bound: ReservationBound) -> Any:
         return await self._pipeline.call(
             script_calls.admit(
-                keys,
+                reservation.keys,
                 epoch=self._pipeline.epoch,
-                model=draft.model.name,
+                model=reservation.model.name,
                 lease_ms=self._lease_ms,
-                input_tokens=demand.input_tokens,
-                input_cost=demand.input_cost,
-                output_tokens=demand.output_tokens,
-                fewest_output_tokens=demand.fewest_output_tokens,
-                output_cost=demand.output_cost,
-                choices=demand.choices,
-                event=draft.estimate(TokenUsage(input=demand.likely_input_tokens)).encode(),
+                input_tokens=bound.input_tokens,
+                input_cost=bound.input_cost,
+                output_tokens=bound.output_tokens,
+                min_output_tokens=bound.min_output_tokens,
+                output_cost=bound.output_cost,
+                choices=bound.choices,
+                event=reservation.estimate().encode(),
             )
         )
 
-    def _admit_on_trust(
+    def _grant_on_trust(
         self,
-        draft: EventDraft,
-        keys: ReservationKeys,
-        demand: Demand,
+        reservation: Reservation,
+        bound: ReservationBound,
         otherwise: Unavailable,
         *,
         may_be_reserved: bool = False,
-    ) -> Reservation:
+    ) -> None:
+        """Raises `otherwise` when the account has no allowance left."""
         period = None
         if self._spool.healthy:
-            period = self._exposure.admit(draft.principal, demand.cost, time.monotonic())
+            period = self._allowance.admit(reservation.principal, bound.cost, time.monotonic())
         if period is None:
             if may_be_reserved:  # Executed, and too late for us: its estimate must not be charged.
-                self._settlement.give_back(draft.void(otherwise.status))
+                reservation.give_back(otherwise.status)
             raise otherwise
         metrics.OFFLINE_ADMISSIONS.inc()
-        draft.period = period
-        return self._reservation(draft, keys, demand, demand.output_tokens, demand.cost)
-
-    def _reservation(
-        self,
-        draft: EventDraft,
-        keys: ReservationKeys,
-        demand: Demand,
-        granted: int,
-        cost: int,
-        limits: Limits | None = None,
-        connection_number: int | None = None,
-    ) -> Reservation:
-        return Reservation(
-            self._settlement,
-            draft,
-            keys,
-            cost=cost,
-            charge_terms=ChargeTerms(demand.likely_input_tokens, granted * demand.choices, demand.max_input_tokens),
-            granted_output=granted,
-            limits=limits,
-            connection_number=connection_number,
-        )
+        reservation.grant(bound.output_tokens, bound.cost, period)
 
 
 @lru_cache(maxsize=64)

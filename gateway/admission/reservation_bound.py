@@ -7,9 +7,9 @@ from gateway.admission.token_estimate import estimate_parts
 from gateway.dialects.chat_request import ChatRequest
 from gateway.errors import ContextTooLong
 
-__all__ = ["Demand"]
+__all__ = ["ReservationBound"]
 
-FEWEST_OUTPUT_TOKENS = 16
+MIN_OUTPUT_TOKENS = 16
 """Less than this is no answer worth paying the input for."""
 
 ADEQUATE_OUTPUT_TOKENS = 4_096
@@ -26,10 +26,10 @@ LIKELY_PERCENT = {"openai": 49, "openai-mini": 49, "claude": 52, "claude-4": 50}
 
 
 @dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
-class Demand:
+class ReservationBound:
     input_tokens: int
     input_cost: int
-    """Nano-dollars, every token in the dearest class: before the answer nobody knows which it will be in."""
+    """Nano-dollars, every token in the most expensive class: only the answer tells which it is in."""
     likely_input_tokens: int
     """What an answer without reported usage is charged for its input."""
     max_input_tokens: int
@@ -41,7 +41,7 @@ class Demand:
     choices: int
 
     @classmethod
-    def of(cls, chat: ChatRequest, model: Model) -> "Demand":
+    def of(cls, chat: ChatRequest, model: Model) -> "ReservationBound":
         """Raises ContextTooLong for an input that no text of this length makes short enough."""
         text, media = estimate_parts(chat, model.tokenizer)
         tokens, percent = text + media, LIKELY_PERCENT[model.tokenizer]
@@ -50,11 +50,11 @@ class Demand:
         wanted = chat.max_output_tokens or _default_output(model, text, likely_text)
         return cls(
             input_tokens=tokens,
-            input_cost=tokens * prices.dearest_input,
+            input_cost=tokens * prices.highest_input_price,
             likely_input_tokens=min(tokens * percent // 100, model.context_tokens),
             max_input_tokens=_max_input(len(chat.raw) + tokens, model),
             output_tokens=min(wanted, model.max_output_tokens),
-            output_cost=prices.dearest_output * chat.choices,
+            output_cost=prices.highest_output_price * chat.choices,
             choices=chat.choices,
         )
 
@@ -63,8 +63,8 @@ class Demand:
         return self.input_cost + self.output_tokens * self.output_cost
 
     @property
-    def fewest_output_tokens(self) -> int:
-        return min(FEWEST_OUTPUT_TOKENS, self.output_tokens)
+    def min_output_tokens(self) -> int:
+        return min(MIN_OUTPUT_TOKENS, self.output_tokens)
 
 
 def _fitting(likely_tokens: int, model: Model) -> int:

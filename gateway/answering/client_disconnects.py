@@ -10,14 +10,14 @@ from gateway.inbound.exchange import ClientGone, Exchange
 from gateway.outbound.exchange import Exchange as UpstreamExchange
 from gateway.records import metrics
 
-__all__ = ["HangUps"]
+__all__ = ["ClientDisconnects"]
 
 
-class HangUps:
-    """`most_drains` 0 means: always cancel."""
+class ClientDisconnects:
+    """`max_drains` 0 means: always cancel."""
 
-    def __init__(self, *, most_drains: int, drain_seconds: float) -> None:
-        self._most_drains = most_drains
+    def __init__(self, *, max_drains: int, drain_seconds: float) -> None:
+        self._max_drains = max_drains
         self._drain_seconds = drain_seconds
         self._draining: dict[UpstreamExchange, asyncio.TimerHandle] = {}
 
@@ -34,7 +34,7 @@ class HangUps:
 
     def _hung_up(self, upstream: UpstreamExchange) -> None:
         metrics.CLIENT_HANG_UPS.inc()
-        if len(self._draining) >= self._most_drains or not upstream.dispatched:
+        if len(self._draining) >= self._max_drains or not upstream.dispatched:
             upstream.abort(ClientGone())
             return
         loop = asyncio.get_running_loop()

@@ -12,10 +12,8 @@ from core.models.models_file import Target
 from core.principal import AccountId
 from core.process.failpoints import Failpoints
 from core.usage.usage_event import Outcome
-from gateway.accounting.charge import Charge
-from gateway.accounting.event_draft import Ending
 from gateway.accounting.reservation import Reservation
-from gateway.answering.client_disconnects import HangUps
+from gateway.answering.client_disconnects import ClientDisconnects
 from gateway.answering.target_search import Chance, TargetSearch
 from gateway.answering.verdict import transport_failure
 from gateway.dialects.chat_request import ChatRequest
@@ -54,7 +52,7 @@ class OpenAnswer:
     upstream: Upstream
     permit: Permit
     exchange: UpstreamExchange
-    hang_ups: HangUps
+    disconnects: ClientDisconnects
     answer: Answer | None = None
     stream: StreamTranslator | None = None
     first: bytes = b""
@@ -65,7 +63,7 @@ class OpenAnswer:
 
     def close(self, client: Exchange) -> None:
         """A stream occupies its upstream, and can still fail, until its end."""
-        self.hang_ups.ended(client, self.exchange)
+        self.disconnects.ended(client, self.exchange)
         self.exchange.close()
         if self.stream is not None:
             self.upstream.ended(self.permit, self.verdict, self.failure)
@@ -86,14 +84,14 @@ class Failover:
         self,
         transport: Transport,
         policy: RetryPolicy,
-        hang_ups: HangUps,
+        disconnects: ClientDisconnects,
         failpoints: Failpoints,
         *,
         max_answer_bytes: int,
     ) -> None:
         self._transport = transport
         self._policy = policy
-        self._hang_ups = hang_ups
+        self._disconnects = disconnects
         self._failpoints = failpoints
         self._max_answer_bytes = max_answer_bytes
 
@@ -152,7 +150,7 @@ class Failover:
                 self._transport, chance.body, reservation.event_id, client.headers, stream=request.chat.stream
             )
             self._failpoints.reach("after_dispatch")
-            self._hang_ups.watch(client, exchange)
+            self._disconnects.watch(client, exchange)
             answer = await self._read(chance, exchange, request)
             outcome = AttemptOutcome.OK
             return answer
@@ -164,7 +162,7 @@ class Failover:
             client.upstream_seconds += time.monotonic() - sent_at
             reservation.sent = exchange is not None and exchange.dispatched
             if exchange is not None and outcome is not AttemptOutcome.OK:
-                self._hang_ups.ended(client, exchange)
+                self._disconnects.ended(client, exchange)
                 exchange.close()
             if outcome is AttemptOutcome.OK and request.chat.stream:
                 upstream.answering(chance.permit)  # Its end is told by `OpenAnswer.close`.
@@ -175,7 +173,7 @@ class Failover:
         """Up to the first content of a stream, or to the end of a whole answer."""
         created = int(time.time())
         translator, chat = chance.upstream.translator, request.chat
-        opened = OpenAnswer(chance.upstream, chance.permit, exchange, self._hang_ups)
+        opened = OpenAnswer(chance.upstream, chance.permit, exchange, self._disconnects)
         try:
             if await exchange.head() != 200:
                 body = chance.upstream.without_its_keys(await exchange.read_some(ERROR_BODY_BYTES))
@@ -193,11 +191,9 @@ class Failover:
             raise _AttemptFailed(transport_failure(error)) from error
 
     async def _settle_unread(self, reservation: Reservation) -> None:
-        """The provider bills what it has generated, and nobody will read how much that was: an estimate, marked."""
-        charge = Charge.of(None, ANSWER_TOO_LARGE, self._max_answer_bytes // BYTES_PER_TOKEN, reservation.charge_terms)
-        await reservation.settle(
-            Ending(usage=charge.usage, outcome=Outcome.UPSTREAM_FAILED, estimated=charge.estimated, status=502)
-        )
+        """The provider bills what it has generated, and how much that was is never read: an estimate, marked."""
+        charge = reservation.charge(None, ANSWER_TOO_LARGE, self._max_answer_bytes // BYTES_PER_TOKEN)
+        await reservation.settle(charge, Outcome.UPSTREAM_FAILED, status=502)
 
 
 class _Request:
@@ -224,7 +220,7 @@ class _Request:
 
 
 async def _dispatch(reservation: Reservation, target: Target) -> None:
-    """Raises Unavailable when what the request will owe can be put down nowhere."""
+    """Raises Unavailable when what the request will owe can't be recorded anywhere."""
     reservation.sent = False  # What an earlier attempt sent has failed, and costs nothing.
     try:
         await reservation.dispatch(target)

@@ -20,7 +20,6 @@ import time
 from core.process.failpoints import Failpoints
 from core.usage.usage_event import Outcome
 from gateway.accounting.charge import Charge
-from gateway.accounting.event_draft import Ending
 from gateway.accounting.reservation import Reservation
 from gateway.answering.failover import OpenAnswer
 from gateway.answering.keep_alive import EVENT_STREAM
@@ -75,7 +74,7 @@ class _Relayed:
         self._failpoints = failpoints
 
     async def whole(self, answer: Answer) -> None:
-        charge = Charge.of(answer.usage, answer.usage_flaw, answer.estimated_output, self._reservation.charge_terms)
+        charge = self._reservation.charge(answer.usage, answer.usage_flaw, answer.estimated_output)
         outcome = Outcome.CLIENT_GONE if self._client.client_gone else Outcome.COMPLETE
         await self._settle(charge, outcome, answer.service_tier)
         self._note(answer.oddity)
@@ -145,8 +144,7 @@ class _Relayed:
         if stream.finished and (stream.usage is None or stream.usage_flaw):
             await _read_tail(self._opened, stream)  # Some upstreams report it after the end.
         flaw = stream.usage_flaw if stream.finished else outcome.value
-        terms = self._reservation.charge_terms
-        charge = Charge.of(stream.usage, flaw, stream.delivered_output, terms)
+        charge = self._reservation.charge(stream.usage, flaw, stream.delivered_output)
         await self._settle(charge, outcome, stream.service_tier)
         if outcome is Outcome.COMPLETE or outcome is Outcome.UPSTREAM_FAILED:
             await self._client.send(last, more=False)
@@ -161,7 +159,16 @@ class _Relayed:
 
     async def _settle(self, charge: Charge, outcome: Outcome, service_tier: str) -> None:
         self._failpoints.reach("before_settlement")
-        await self._reservation.settle(_ending(self._client, self._opened, charge, outcome, service_tier))
+        client, now = self._client, time.monotonic()
+        first_byte = client.first_byte_seconds or now - client.received_at
+        await self._reservation.settle(
+            charge,
+            outcome,
+            latency_ms=round((now - client.received_at) * 1000),
+            first_byte_ms=round(first_byte * 1000),
+            upstream_request_id=self._opened.upstream_request_id,
+            service_tier=service_tier,
+        )
         self._failpoints.reach("after_settlement")
 
 
@@ -179,20 +186,6 @@ async def _read_tail(opened: OpenAnswer, stream: StreamTranslator) -> None:
 
 def _broken_off(stream: StreamTranslator, message: str) -> bytes:
     return stream.error_frame(message, UpstreamFailed.type, UpstreamFailed.code)
-
-
-def _ending(client: Exchange, opened: OpenAnswer, charge: Charge, outcome: Outcome, service_tier: str) -> Ending:
-    now = time.monotonic()
-    first_byte = client.first_byte_seconds or now - client.received_at
-    return Ending(
-        usage=charge.usage,
-        outcome=outcome,
-        estimated=charge.estimated,
-        latency_ms=round((now - client.received_at) * 1000),
-        first_byte_ms=round(first_byte * 1000),
-        upstream_request_id=opened.upstream_request_id,
-        service_tier=service_tier,
-    )
 
 
 def _origin_headers(client: Exchange, opened: OpenAnswer, reservation: Reservation) -> Headers:

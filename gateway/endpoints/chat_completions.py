@@ -55,9 +55,11 @@ class ChatCompletions:
         if chat.stream:
             self.keep_alives.add(client, chat, reservation)
         try:
-            async with reservation.ended_on_error():
-                answer = await self.failover.open(client, chat, routed, reservation, account=principal.account_id)
-                await self.relay.run(client, answer, reservation)  # Settles it, whatever happens.
+            answer = await self.failover.open(client, chat, routed, reservation, account=principal.account_id)
+            await self.relay.run(client, answer, reservation)  # Settles it, whatever happens.
+        except BaseException as error:
+            await reservation.fail(error)
+            raise
         finally:
             self.leases.remove(reservation)
             self.keep_alives.remove(client)

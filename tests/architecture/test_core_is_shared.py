@@ -8,6 +8,7 @@ from tests.architecture.sources import PACKAGES, modules, name, tree
 ONE_USER_FOR_A_REASON = {
     "core.models.model_prices": "a part of core.models_file",
     "core.models.table_reader": "a part of core.models_file",
+    "core.usage.event_id": "a part of core.usage.usage_event",
     "core.process.worker_loop": "every worker process runs on it; metering is the first",
 }
 

@@ -167,7 +167,7 @@ class Machine:
                 input_tokens=request.input_tokens,
                 input_cost=request.input_cost,
                 output_tokens=request.wanted,
-                fewest_output_tokens=request.fewest,
+                min_output_tokens=request.fewest,
                 output_cost=request.output_cost,
                 choices=request.choices,
                 event=admission.event.encode(),

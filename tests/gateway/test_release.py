@@ -12,33 +12,23 @@ from typing import Any
 
 import pytest
 
-from core.models.models_file import ModelsFile, Target
-from core.principal import KeyId, Principal
+from core.models.models_file import Target
 from core.process.settings import Secret
-from core.redis.keys import ReservationKeys
 from core.redis.lua_scripts import load_script
-from core.usage.event_id import event_id
-from core.usage.usage_event import Outcome, instant_of
-from gateway.accounting.charge import ChargeTerms
-from gateway.accounting.event_draft import EventDraft
+from core.usage.usage_event import Outcome
 from gateway.accounting.leases import Leases
-from gateway.accounting.offline_allowance import Exposure
+from gateway.accounting.offline_allowance import OfflineAllowance
 from gateway.accounting.reservation import Reservation
 from gateway.accounting.settlement import Settlement
 from gateway.spool.recent_endings import RecentEndings
 from gateway.spool.spool import Spool, SpoolFailed
 from gateway.store.redis_pipeline import RedisPipeline
-from tests.gateway.admission.test_reservation_bound import MODELS
-from tests.gateway.endings import ACCOUNT, NOW_MS, SHARDS, events
+from tests.gateway.endings import SHARDS, events
+from tests.gateway.reserving import KEYS, MODEL, reservation_of
 from tests.gateway.spool.test_spool import UnknownToPostgres, let_go, replay_all, until
 from tests.services import valkey
 
-MODEL = ModelsFile.parse(MODELS, {}).models["m"]
 TARGET: Target = MODEL.targets[0]
-PRINCIPAL = Principal(ACCOUNT, KeyId(1))
-EVENT_ID = event_id(NOW_MS, b"0123456789")
-NOW = instant_of(NOW_MS)
-KEYS = ReservationKeys.of(ACCOUNT, KeyId(1), EVENT_ID, SHARDS)
 
 
 @dataclass
@@ -63,24 +53,8 @@ class Bench:
             return bool(await client.exists(KEYS.reservation))
 
     def reservation(self, *, on_trust: bool = False) -> Reservation:
-        draft = EventDraft(
-            event_id=EVENT_ID,
-            occurred_at=NOW,
-            period=NOW.date().replace(day=1),
-            principal=PRINCIPAL,
-            model=MODEL,
-            stream=False,
-        )
-        reservation = Reservation(
-            self.settlement,
-            draft,
-            KEYS,
-            cost=1,
-            charge_terms=ChargeTerms(likely_input=20, max_output=100, max_input=1_000),
-            granted_output=100,
-            limits=None,
-            connection_number=None if on_trust else self.pipeline.connection_number,
-        )
+        connection = None if on_trust else self.pipeline.connection_number
+        reservation = reservation_of(self.settlement, connection=connection)
         self.leases.add(reservation)
         return reservation
 
@@ -115,7 +89,7 @@ async def bench_on(directory: Path, url: str) -> AsyncIterator[Bench]:
     pipeline = RedisPipeline(Secret(url), scripts, reply_seconds=2.0, on_change=changed)
     recent, scopes, leases = RecentEndings(pipeline), UnknownToPostgres(pipeline), Leases(lease_seconds=30)
     spool = Spool(directory, pipeline, recent, scopes, shard_count=SHARDS)
-    settlement = Settlement(pipeline, spool, recent, scopes, Exposure(limit=10**9, memory=60), lease_ms=30_000)
+    settlement = Settlement(pipeline, spool, recent, scopes, OfflineAllowance(limit=10**9, memory=60), lease_ms=30_000)
     tasks = [asyncio.create_task(work) for work in (pipeline.run(), leases.run())]
     try:
         await until(lambda: pipeline.connected)

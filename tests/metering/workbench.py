@@ -81,7 +81,7 @@ class Workbench:
                 input_tokens=10,
                 input_cost=cost,
                 output_tokens=1,
-                fewest_output_tokens=1,
+                min_output_tokens=1,
                 output_cost=0,
                 choices=1,
                 event=wire or event.encode(),

@@ -40,7 +40,7 @@ def test_two_answers_cost_what_one_answer_of_both_costs(
 def test_the_dearest_prices_bound_every_split_of_the_tokens(prices: tuple[int, ...], counts: tuple[int, ...]) -> None:
     table, usage = TokenPrices(*prices), TokenUsage(*counts)
 
-    bound = usage.prompt * table.dearest_input + usage.completion * table.dearest_output
+    bound = usage.prompt * table.highest_input_price + usage.completion * table.highest_output_price
 
     assert table.cost(usage) <= bound
 
@@ -103,5 +103,5 @@ def test_the_bound_holds_whatever_tier_is_served(
 
     bound = prices.bound(usage.prompt, asked)
 
-    most = usage.prompt * bound.dearest_input + usage.completion * bound.dearest_output
+    most = usage.prompt * bound.highest_input_price + usage.completion * bound.highest_output_price
     assert prices.cost(usage, served, asked) <= most

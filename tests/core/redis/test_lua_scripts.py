@@ -79,7 +79,7 @@ class Bench:
                 input_tokens=10,
                 input_cost=input_cost,
                 output_tokens=wanted,
-                fewest_output_tokens=fewest,
+                min_output_tokens=fewest,
                 output_cost=output_cost,
                 choices=1,
                 event=b"{}",

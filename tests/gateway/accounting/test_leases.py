@@ -1,4 +1,4 @@
-"""Open reservations are renewed and put down in slices, so that no stream waits for ten thousand others."""
+"""Open reservations are renewed, and write their intents, in slices, so that no stream waits for 10,000 others."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,14 +15,14 @@ class Noted(Reservation):
     def __init__(self, calls: list[str]) -> None:
         self._calls = calls
 
-    def put_down(self) -> None:
-        self._calls.append("put down")
+    def write_intent(self) -> None:
+        self._calls.append("intent")
 
     def renew(self) -> None:
         self._calls.append("renewed")
 
 
-async def test_ten_thousand_open_requests_are_put_down_in_slices() -> None:
+async def test_ten_thousand_open_requests_write_their_intents_in_slices() -> None:
     """B19: losing Redis used to stop every stream for 0.2 s."""
     leases, calls = Leases(lease_seconds=30), cast(list[str], [])
     for _ in range(10_000):
@@ -41,17 +41,17 @@ async def test_ten_thousand_open_requests_are_put_down_in_slices() -> None:
     await cancelled(task)
 
     assert max(slices) <= leases_module.PAUSE_AFTER
-    assert set(calls) == {"put down"}
+    assert set(calls) == {"intent"}
 
 
-async def test_long_answers_are_renewed_and_put_down_whenever_redis_is_lost() -> None:
+async def test_long_answers_are_renewed_and_write_intents_whenever_redis_is_lost() -> None:
     leases, calls = Leases(lease_seconds=0.15), cast(list[str], [])
     leases.add(Noted(calls))
     task = asyncio.create_task(leases.run())
 
     await until(lambda: calls.count("renewed") == 2)
     leases.redis_lost()
-    await until(lambda: "put down" in calls)
+    await until(lambda: "intent" in calls)
     renewed = calls.count("renewed")
     await until(lambda: calls.count("renewed") > renewed)
     await cancelled(task)

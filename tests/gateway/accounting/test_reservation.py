@@ -3,29 +3,23 @@
 import asyncio
 import json
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 
-from core.models.models_file import ModelsFile
-from core.principal import AccountId, KeyId, Principal
 from core.process.settings import Secret
-from core.redis.keys import ReservationKeys
 from core.usage.token_usage import TokenUsage
-from core.usage.usage_event import GATEWAY_LOST, Outcome, instant_of
-from gateway.accounting.charge import ChargeTerms
-from gateway.accounting.event_draft import Ending, EventDraft
-from gateway.accounting.offline_allowance import Exposure
+from core.usage.usage_event import GATEWAY_LOST, Outcome
+from gateway.accounting.charge import Charge
+from gateway.accounting.offline_allowance import OfflineAllowance
 from gateway.accounting.reservation import AlreadyEnded, Reservation
 from gateway.accounting.settlement import Settlement
 from gateway.dialects.openai.stream import OpenAIStream
 from gateway.spool.recent_endings import RecentEndings
 from gateway.store.redis_pipeline import RedisPipeline
-from tests.gateway.admission.test_reservation_bound import MODELS
+from tests.gateway.reserving import EVENT_ID, reservation_of
 from tests.gateway.spool.test_spool import SCRIPTS, UnknownToPostgres, spool_in
 
-EVENT_ID = UUID("01a21b81-eed6-7911-b0cd-37b51dc01949")
-TERMS = ChargeTerms(likely_input=20, max_output=100, max_input=1_000)
+CHARGE = Charge(TokenUsage(input=5), "")
 
 
 @pytest.fixture
@@ -37,22 +31,10 @@ def reservation(tmp_path: Path) -> Reservation:
         spool_in(tmp_path, pipeline),
         RecentEndings(pipeline),
         UnknownToPostgres(pipeline),
-        Exposure(limit=0, memory=0),
+        OfflineAllowance(limit=0, memory=0),
         lease_ms=1_000,
     )
-    occurred_at = instant_of(1_780_000_000_000)
-    draft = EventDraft(
-        event_id=EVENT_ID,
-        occurred_at=occurred_at,
-        period=occurred_at.date().replace(day=1),
-        principal=Principal(AccountId(1), KeyId(2)),
-        model=ModelsFile.parse(MODELS, {}).models["m"],
-        stream=True,
-    )
-    keys = ReservationKeys.of(AccountId(1), KeyId(2), EVENT_ID, 4)
-    return Reservation(
-        settlement, draft, keys, cost=10, charge_terms=TERMS, granted_output=100, limits=None, connection_number=1
-    )
+    return reservation_of(settlement, stream=True)
 
 
 def stream(*events: object) -> OpenAIStream:
@@ -67,14 +49,10 @@ def content(text: str, **more: object) -> dict[str, object]:
 
 @pytest.mark.parametrize("second", ["settle", "release"])
 async def test_a_second_ending_raises(reservation: Reservation, second: str) -> None:
-    first = reservation.settle(Ending(usage=TokenUsage(input=5), outcome=Outcome.COMPLETE))
+    first = reservation.settle(CHARGE, Outcome.COMPLETE)
 
     with pytest.raises(AlreadyEnded, match=str(EVENT_ID)):
-        await (
-            reservation.release(499)
-            if second == "release"
-            else reservation.settle(Ending(usage=TokenUsage(), outcome=Outcome.COMPLETE))
-        )
+        await (reservation.release(499) if second == "release" else reservation.settle(CHARGE, Outcome.COMPLETE))
     assert not asyncio.ensure_future(first).done()  # It waits for the disk, which nobody writes here.
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core.models.models_file import Model, ModelsFile
-from gateway.admission.reservation_bound import FEWEST_OUTPUT_TOKENS, LIKELY_PERCENT, Demand
+from gateway.admission.reservation_bound import LIKELY_PERCENT, MIN_OUTPUT_TOKENS, ReservationBound
 from gateway.admission.token_estimate import estimate_input
 from gateway.dialects.chat_request import ChatRequest
 from gateway.errors import ContextTooLong
@@ -52,13 +52,13 @@ def chat(**more: Any) -> ChatRequest:
 def test_the_output_is_bounded_by_the_client_or_by_the_model(
     model: Model, request_: dict[str, Any], tokens: int
 ) -> None:
-    assert Demand.of(chat(**request_), model).output_tokens == tokens
+    assert ReservationBound.of(chat(**request_), model).output_tokens == tokens
 
 
 def test_before_the_answer_every_token_is_in_the_dearest_class(model: Model) -> None:
     """F63: cache writes for an hour, and reasoning."""
     request_ = chat(max_tokens=100)
-    demand = Demand.of(request_, model)
+    demand = ReservationBound.of(request_, model)
 
     assert demand.input_tokens == estimate_input(request_, "claude")
     assert demand.input_cost == demand.input_tokens * 2_000
@@ -67,20 +67,20 @@ def test_before_the_answer_every_token_is_in_the_dearest_class(model: Model) -> 
 
 
 def test_every_choice_is_reserved(model: Model) -> None:
-    demand = Demand.of(chat(max_tokens=100, n=3), model)
+    demand = ReservationBound.of(chat(max_tokens=100, n=3), model)
 
     assert demand.choices == 3
     assert demand.output_tokens == 100
     assert demand.output_cost == 3 * 7_000
 
 
-@pytest.mark.parametrize(("wanted", "fewest"), [(1, 1), (15, 15), (16, 16), (17, 16), (2_000, FEWEST_OUTPUT_TOKENS)])
+@pytest.mark.parametrize(("wanted", "fewest"), [(1, 1), (15, 15), (16, 16), (17, 16), (2_000, MIN_OUTPUT_TOKENS)])
 def test_an_answer_is_worth_having_from_so_many_tokens_on(model: Model, wanted: int, fewest: int) -> None:
-    assert Demand.of(chat(max_tokens=wanted), model).fewest_output_tokens == fewest
+    assert ReservationBound.of(chat(max_tokens=wanted), model).min_output_tokens == fewest
 
 
 def test_the_likely_input_is_a_part_of_the_bound(model: Model) -> None:
-    demand = Demand.of(chat(), model)
+    demand = ReservationBound.of(chat(), model)
 
     assert demand.likely_input_tokens == demand.input_tokens * LIKELY_PERCENT["claude"] // 100
 
@@ -110,7 +110,7 @@ def test_c10_a_limit_that_nobody_asked_for_fits_the_window_beside_the_input(
     padding = round((input_tokens - estimate_input(request_, "claude")) * 1.9)
     request_ = ChatRequest.parse(request_.raw.replace(b"Hi", b"Hi" + b" " * padding))
 
-    demand = Demand.of(request_, sized(window))
+    demand = ReservationBound.of(request_, sized(window))
 
     assert demand.output_tokens == pytest.approx(limit, abs=20, rel=0.01)
 
@@ -118,7 +118,7 @@ def test_c10_a_limit_that_nobody_asked_for_fits_the_window_beside_the_input(
 def test_c10_a_limit_that_the_client_asked_for_is_its_own() -> None:
     request_ = chat(max_tokens=30_000, padding=" " * 50_000)
 
-    assert Demand.of(request_, sized(32_000)).output_tokens == 30_000
+    assert ReservationBound.of(request_, sized(32_000)).output_tokens == 30_000
 
 
 PRICED = """
@@ -143,7 +143,7 @@ def test_e5_e7_the_highest_price_that_may_be_charged_is_reserved(
 ) -> None:
     model = ModelsFile.parse(MODELS.replace("targets =", f"{PRICED}targets ="), {}).models["m"]
 
-    demand = Demand.of(chat(service_tier=tier, padding=" " * padding), model)
+    demand = ReservationBound.of(chat(service_tier=tier, padding=" " * padding), model)
 
     assert (demand.input_cost // demand.input_tokens, demand.output_cost) == (input_price, output_price)
 
@@ -158,7 +158,7 @@ def test_c10_e7_the_bound_of_pictures_and_documents_takes_no_room_from_the_answe
 ) -> None:
     request_ = chat(messages=[{"role": "user", "content": content}])
 
-    assert Demand.of(request_, sized(32_000)).output_tokens == 16_384
+    assert ReservationBound.of(request_, sized(32_000)).output_tokens == 16_384
 
 
 @pytest.mark.parametrize(("tokens", "fits"), [(60_000, True), (140_000, False)])
@@ -166,10 +166,10 @@ def test_e7_a_text_is_refused_only_where_it_can_not_fit(tokens: int, fits: bool)
     request_ = chat(padding=" " * (tokens * 19 // 10))
 
     if fits:
-        assert Demand.of(request_, sized(32_000)).input_tokens > tokens
+        assert ReservationBound.of(request_, sized(32_000)).input_tokens > tokens
         return
     with pytest.raises(ContextTooLong, match="reads at most 32000 tokens"):
-        Demand.of(request_, sized(32_000))
+        ReservationBound.of(request_, sized(32_000))
 
 
 def test_e2_what_a_provider_may_report_is_bounded_by_the_bytes_unless_its_own_tools_are_allowed() -> None:
@@ -177,5 +177,5 @@ def test_e2_what_a_provider_may_report_is_bounded_by_the_bytes_unless_its_own_to
         "m"
     ]
 
-    assert Demand.of(chat(), searching).max_input_tokens == 10_000
-    assert 1_000 < Demand.of(chat(), sized(10_000)).max_input_tokens < 1_300
+    assert ReservationBound.of(chat(), searching).max_input_tokens == 10_000
+    assert 1_000 < ReservationBound.of(chat(), sized(10_000)).max_input_tokens < 1_300

@@ -1,0 +1,42 @@
+"""A reservation of one request, as `admission` makes it."""
+
+from uuid import UUID
+
+from core.models.models_file import ModelsFile
+from core.principal import AccountId, KeyId, Principal
+from core.redis.keys import ReservationKeys
+from core.usage.event_id import event_id
+from core.usage.usage_event import instant_of
+from gateway.accounting.reservation import Reservation
+from gateway.accounting.settlement import Settlement
+from tests.gateway.admission.test_reservation_bound import MODELS
+from tests.gateway.endings import ACCOUNT, NOW_MS, SHARDS
+
+__all__ = ["EVENT_ID", "KEYS", "MODEL", "PRINCIPAL", "reservation_of"]
+
+MODEL = ModelsFile.parse(MODELS, {}).models["m"]
+PRINCIPAL = Principal(AccountId(ACCOUNT), KeyId(1))
+EVENT_ID: UUID = event_id(NOW_MS, b"0123456789")
+KEYS = ReservationKeys.of(PRINCIPAL.account_id, PRINCIPAL.key_id, EVENT_ID, SHARDS)
+NOW = instant_of(NOW_MS)
+
+
+def reservation_of(settlement: Settlement, *, stream: bool = False, connection: int | None = 1) -> Reservation:
+    """Granted 100 output tokens, on that connection to Redis or, without one, on trust."""
+    period = NOW.date().replace(day=1)
+    reservation = Reservation(
+        settlement=settlement,
+        keys=KEYS,
+        principal=PRINCIPAL,
+        model=MODEL,
+        event_id=EVENT_ID,
+        occurred_at=NOW,
+        period=period,
+        stream=stream,
+        service_tier="",
+        likely_input=20,
+        max_input=1_000,
+        choices=1,
+    )
+    reservation.grant(100, 10, period, connection=connection)
+    return reservation
