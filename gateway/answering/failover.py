@@ -6,80 +6,37 @@ repeated or go to the next target; from the first content byte on that is over, 
 import asyncio
 import random
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 from core.models.models_file import Target
-from core.principal import AccountId
 from core.process.failpoints import Failpoints
 from core.usage.usage_event import Outcome
 from gateway.accounting.reservation import Reservation
 from gateway.answering.client_disconnects import ClientDisconnects
-from gateway.answering.target_search import Chance, TargetSearch
-from gateway.answering.verdict import transport_failure
+from gateway.answering.opening import AttemptFailed, OpenAnswer, read_opening
+from gateway.answering.target_search import Attempt, TargetSearch
 from gateway.dialects.chat_request import ChatRequest
 from gateway.dialects.delivered import BYTES_PER_TOKEN
-from gateway.dialects.sse import MAX_EVENT_BYTES
-from gateway.dialects.translator import Answer, MalformedAnswer, StreamTranslator
 from gateway.errors import Unavailable
 from gateway.failure import Fault, UpstreamFailure
 from gateway.inbound.exchange import ClientGone, Exchange
 from gateway.outbound.client import Transport
-from gateway.outbound.errors import MalformedResponse, TransportError
 from gateway.outbound.exchange import Exchange as UpstreamExchange
 from gateway.spool.spool import SpoolFailed
-from gateway.upstreams.catalog import RoutedModel
-from gateway.upstreams.retry_policy import GiveUp, RetryPolicy, RetrySameUpstream
+from gateway.upstreams.retry_policy import Decision, GiveUp, RetryPolicy, RetrySameUpstream
 from gateway.upstreams.routing import order_of_targets
-from gateway.upstreams.upstream import AttemptOutcome, Permit, Upstream
+from gateway.upstreams.upstream import AttemptOutcome, Upstream
 
-__all__ = ["Failover", "OpenAnswer"]
+__all__ = ["Failover"]
 
-ERROR_BODY_BYTES = 65_536
-"""Of a refusal. What is longer keeps its status and loses its words."""
-MAX_START_BYTES = 65_536
-"""For the client, before the first content: roles and the like. More of them is no answer."""
-MAX_SILENT_BYTES = 2 * MAX_EVENT_BYTES
-"""From the upstream, before the first content: thoughts that are not shown; blank lines and comments without end."""
 CLOCK_SLACK_SECONDS = 0.002
 """The loop's clock counts milliseconds: woken that much early, a pause would not be over."""
 ANSWER_TOO_LARGE = "answer_too_large"
 
 
-@dataclass(slots=True)
-class OpenAnswer:
-    """An upstream's answer whose first content has been seen. Either `answer` is whole, or `stream` goes on."""
-
-    upstream: Upstream
-    permit: Permit
-    exchange: UpstreamExchange
-    disconnects: ClientDisconnects
-    answer: Answer | None = None
-    stream: StreamTranslator | None = None
-    first: bytes = b""
-    """What the stream has produced for the client so far."""
-    verdict: AttemptOutcome = AttemptOutcome.ABANDONED
-    failure: UpstreamFailure | None = None
-    """What the upstream did with a stream after its first content, told by the relay."""
-
-    def close(self, client: Exchange) -> None:
-        """A stream occupies its upstream, and can still fail, until its end."""
-        self.disconnects.ended(client, self.exchange)
-        self.exchange.close()
-        if self.stream is not None:
-            self.upstream.ended(self.permit, self.verdict, self.failure)
-
-    @property
-    def upstream_request_id(self) -> str:
-        value = self.exchange.header(b"x-request-id") or self.exchange.header(b"request-id") or b""
-        return value.decode("latin-1")[:200]
-
-
-class _AttemptFailed(Exception):
-    def __init__(self, failure: UpstreamFailure) -> None:
-        self.failure = failure
-
-
 class Failover:
+    """One for the process; what belongs to one request is in `_Search`."""
+
     def __init__(
         self,
         transport: Transport,
@@ -96,49 +53,51 @@ class Failover:
         self._max_answer_bytes = max_answer_bytes
 
     async def open(
-        self, client: Exchange, chat: ChatRequest, routed: RoutedModel, reservation: Reservation, *, account: AccountId
+        self, client: Exchange, chat: ChatRequest, upstreams: Sequence[Upstream], reservation: Reservation
     ) -> OpenAnswer:
         """Raises ClientGone, or the GatewayError that tells the client why no target answered."""
-        upstreams = order_of_targets(routed.upstreams, random.random)
-        search = TargetSearch(chat, routed.model, reservation, upstreams, account=account)
-        request = _Request(client, chat, reservation, search)
-        while (chance := search.next()) is not None:
-            answer = await self._ask(chance, request)
+        search = _Search(client, chat, reservation, order_of_targets(upstreams, random.random))
+        while (attempt := search.targets.next()) is not None:
+            answer = await self._ask(attempt, search)
             if answer is not None:
                 return answer
-        raise search.verdict()
+        raise search.targets.error()
 
-    async def _ask(self, chance: Chance | None, request: "_Request") -> OpenAnswer | None:
+    async def _ask(self, attempt: Attempt | None, search: "_Search") -> OpenAnswer | None:
         """As many attempts at one upstream as the policy allows; None to go on with the next one."""
-        search, attempt = request.search, 0
-        while chance is not None:
-            attempt += 1
+        number = 0
+        while attempt is not None:
+            number += 1
             try:
-                return await self._attempt(chance, request)
-            except _AttemptFailed as error:
+                return await self._try(attempt, search)
+            except AttemptFailed as error:
                 failure = error.failure
-            search.note(chance.upstream, failure)
-            decision = self._policy.decide(
-                failure,
-                attempt=attempt,
-                attempts=request.reservation.attempt,
-                elapsed=time.monotonic() - request.started,
-                jitter=random.random(),  # noqa: S311  # Spreads retries; no secret.
-                last=not search.another_available(),
-            )
+            search.targets.note(attempt.upstream, failure)
+            decision = self._decide(failure, number, search)
             if isinstance(decision, GiveUp):
                 if failure.fault is Fault.TOO_LARGE:
-                    await self._settle_unread(request.reservation)
-                raise search.verdict()
+                    await self._settle_unread(search.reservation)
+                raise search.targets.error()
             if not isinstance(decision, RetrySameUpstream):
                 return None
-            await request.pause(decision.delay)
-            chance = search.take(chance.upstream)
+            await search.pause(decision.delay)
+            attempt = search.targets.take(attempt.upstream)
         return None
 
-    async def _attempt(self, chance: Chance, request: "_Request") -> OpenAnswer:
-        """One request. Raises _AttemptFailed, ClientGone."""
-        client, reservation, upstream = request.client, request.reservation, chance.upstream
+    def _decide(self, failure: UpstreamFailure, number: int, search: "_Search") -> Decision:
+        return self._policy.decide(
+            failure,
+            attempt=number,
+            attempts=search.reservation.attempt,
+            elapsed=time.monotonic() - search.started,
+            jitter=random.random(),  # noqa: S311  # Spreads retries; no secret.
+            last=not search.targets.another_available(),
+        )
+
+    async def _try(self, attempt: Attempt, search: "_Search") -> OpenAnswer:
+        """One request. Raises AttemptFailed, ClientGone."""
+        client, reservation, upstream = search.client, search.reservation, attempt.upstream
+        stream = search.chat.stream
         exchange: UpstreamExchange | None = None
         outcome, failure = AttemptOutcome.ABANDONED, None
         sent_at = time.monotonic()
@@ -146,15 +105,14 @@ class Failover:
             await _dispatch(reservation, upstream.target)
             if client.client_gone:
                 raise ClientGone  # During admission: nothing of it is sent.
-            exchange = upstream.send(
-                self._transport, chance.body, reservation.event_id, client.headers, stream=request.chat.stream
-            )
+            exchange = upstream.send(self._transport, attempt.body, reservation.event_id, client.headers, stream=stream)
             self._failpoints.reach("after_dispatch")
             self._disconnects.watch(client, exchange)
-            answer = await self._read(chance, exchange, request)
+            opened = OpenAnswer(upstream, attempt.permit, exchange, self._disconnects)
+            await read_opening(opened, search.chat, reservation, max_answer_bytes=self._max_answer_bytes)
             outcome = AttemptOutcome.OK
-            return answer
-        except _AttemptFailed as error:
+            return opened
+        except AttemptFailed as error:
             failure, reservation.progress = error.failure, None
             outcome = AttemptOutcome.REFUSED if failure.fault is Fault.REQUEST else AttemptOutcome.FAILED
             raise
@@ -164,31 +122,10 @@ class Failover:
             if exchange is not None and outcome is not AttemptOutcome.OK:
                 self._disconnects.ended(client, exchange)
                 exchange.close()
-            if outcome is AttemptOutcome.OK and request.chat.stream:
-                upstream.answering(chance.permit)  # Its end is told by `OpenAnswer.close`.
+            if outcome is AttemptOutcome.OK and stream:
+                upstream.answering(attempt.permit)  # Its end is told by `OpenAnswer.close`.
             else:
-                upstream.ended(chance.permit, outcome, failure, dispatched=reservation.sent)
-
-    async def _read(self, chance: Chance, exchange: UpstreamExchange, request: "_Request") -> OpenAnswer:
-        """Up to the first content of a stream, or to the end of a whole answer."""
-        created = int(time.time())
-        translator, chat = chance.upstream.translator, request.chat
-        opened = OpenAnswer(chance.upstream, chance.permit, exchange, self._disconnects)
-        try:
-            if await exchange.head() != 200:
-                body = chance.upstream.without_its_keys(await exchange.read_some(ERROR_BODY_BYTES))
-                raise _AttemptFailed(translator.failure(exchange.status, exchange.header, body, now=time.time()))
-            if chat.stream:
-                opened.stream = request.reservation.progress = translator.stream(chat, created=created)
-                opened.first = await _read_start(exchange, opened.stream)
-            else:
-                body = await exchange.read(self._max_answer_bytes)
-                opened.answer = translator.answer(chat, body, created=created)
-            return opened
-        except MalformedAnswer as error:
-            raise _AttemptFailed(_unreadable(error.failure)) from None
-        except TransportError as error:
-            raise _AttemptFailed(transport_failure(error)) from error
+                upstream.ended(attempt.permit, outcome, failure, dispatched=reservation.sent)
 
     async def _settle_unread(self, reservation: Reservation) -> None:
         """The provider bills what it has generated, and how much that was is never read: an estimate, marked."""
@@ -196,27 +133,27 @@ class Failover:
         await reservation.settle(charge, Outcome.UPSTREAM_FAILED, status=502)
 
 
-class _Request:
-    """What stays the same over all attempts."""
+class _Search:
+    """What stays the same over all attempts of one request."""
 
-    __slots__ = ("chat", "client", "reservation", "search", "started")
+    __slots__ = ("chat", "client", "reservation", "started", "targets")
 
-    def __init__(self, client: Exchange, chat: ChatRequest, reservation: Reservation, search: TargetSearch) -> None:
+    def __init__(
+        self, client: Exchange, chat: ChatRequest, reservation: Reservation, upstreams: list[Upstream]
+    ) -> None:
         self.client = client
         self.chat = chat
         self.reservation = reservation
-        self.search = search
+        self.targets = TargetSearch(chat, reservation, upstreams)
         self.started = time.monotonic()
 
     async def pause(self, seconds: float) -> None:
         """Between two attempts at one upstream. Raises ClientGone."""
         await asyncio.sleep(seconds + CLOCK_SLACK_SECONDS)
         self.client.upstream_seconds += seconds
-        if self.client.client_gone:
-            await self.reservation.release(
-                ClientGone.status
-            )  # What has failed costs nothing, and nothing else has been asked.
-            raise ClientGone  # Nobody waits for another attempt.
+        if self.client.client_gone:  # What has failed costs nothing, and no other attempt is made.
+            await self.reservation.release(ClientGone.status)
+            raise ClientGone
 
 
 async def _dispatch(reservation: Reservation, target: Target) -> None:
@@ -226,27 +163,3 @@ async def _dispatch(reservation: Reservation, target: Target) -> None:
         await reservation.dispatch(target)
     except SpoolFailed as error:
         raise Unavailable("Usage can't be recorded right now. Please try again.", retry_after=2.0) from error
-
-
-async def _read_start(exchange: UpstreamExchange, stream: StreamTranslator) -> bytes:
-    if exchange.coding:
-        raise MalformedResponse("the stream is compressed, though no compression was asked for")
-    pieces: list[bytes] = []
-    taken, made, chunk = 0, 0, b"."
-    while chunk and not (stream.committed or stream.finished or stream.failure):
-        if taken > MAX_SILENT_BYTES or made > MAX_START_BYTES:
-            raise MalformedResponse(f"{taken} bytes without any content")
-        chunk = await exchange.next_chunk()
-        piece = stream.feed(chunk) if chunk else stream.end()
-        if piece:
-            pieces.append(piece)
-        taken += len(chunk)
-        made += len(piece)
-    if stream.failure is not None and not stream.committed:
-        raise _AttemptFailed(stream.failure)
-    return b"".join(pieces)
-
-
-def _unreadable(failure: UpstreamFailure) -> UpstreamFailure:
-    """An error that came under status 200 is judged like any other; the rest was a whole answer."""
-    return replace(failure, fault=Fault.GARBAGE) if failure.status == 200 else failure

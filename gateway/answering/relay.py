@@ -21,9 +21,9 @@ from core.process.failpoints import Failpoints
 from core.usage.usage_event import Outcome
 from gateway.accounting.charge import Charge
 from gateway.accounting.reservation import Reservation
-from gateway.answering.failover import OpenAnswer
 from gateway.answering.keep_alive import EVENT_STREAM
-from gateway.answering.verdict import transport_failure
+from gateway.answering.opening import OpenAnswer
+from gateway.answering.transport_failure import transport_failure
 from gateway.dialects.openai.keep_alive_frame import without_role
 from gateway.dialects.translator import Answer, StreamTranslator
 from gateway.errors import UpstreamFailed
@@ -110,7 +110,7 @@ class _Relayed:
     def _judge(self, failure: UpstreamFailure | None) -> Outcome:
         """How the upstream has done, for its circuit and for the event. A hang-up says nothing about it."""
         self._opened.failure = failure
-        self._opened.verdict = AttemptOutcome.FAILED if failure else AttemptOutcome.OK
+        self._opened.outcome = AttemptOutcome.FAILED if failure else AttemptOutcome.OK
         return Outcome.UPSTREAM_FAILED if failure else Outcome.COMPLETE
 
     async def _pump(self, stream: StreamTranslator) -> bytes:

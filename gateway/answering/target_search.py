@@ -8,23 +8,21 @@ asked just now, the client is told so and may come again.
 
 from dataclasses import dataclass
 
-from core.models.models_file import Model
-from core.principal import AccountId
 from gateway.accounting.reservation import Reservation
-from gateway.answering.verdict import verdict
+from gateway.answering.client_error import client_error
 from gateway.dialects.chat_request import ChatRequest
 from gateway.errors import GatewayError, InvalidRequest, NoTargetAvailable, UpstreamRateLimited
 from gateway.failure import Fault, UpstreamFailure
 from gateway.upstreams.upstream import Obstacle, Permit, Upstream
 
-__all__ = ["Chance", "TargetSearch"]
+__all__ = ["Attempt", "TargetSearch"]
 
 PASSING = frozenset((Fault.ACCOUNT, Fault.RATE, Fault.UPSTREAM, Fault.TIMEOUT))
 """Faults that another time the same request need not meet."""
 
 
 @dataclass(slots=True)
-class Chance:
+class Attempt:
     """An upstream that can take the request now, with the place that is taken for it."""
 
     upstream: Upstream
@@ -33,19 +31,10 @@ class Chance:
 
 
 class TargetSearch:
-    def __init__(
-        self,
-        chat: ChatRequest,
-        model: Model,
-        reservation: Reservation,
-        upstreams: list[Upstream],
-        *,
-        account: AccountId,
-    ) -> None:
+    def __init__(self, chat: ChatRequest, reservation: Reservation, upstreams: list[Upstream]) -> None:
         self._chat = chat
-        self._model = model
         self._reservation = reservation
-        self._account = account
+        self._account = reservation.principal.account_id
         self._upstreams = upstreams
         self._waiting = list(upstreams)
         self._bodies: dict[Upstream, bytes] = {}
@@ -53,19 +42,19 @@ class TargetSearch:
         self._failed: dict[Upstream, UpstreamFailure] = {}
         """In order of the last failure of each."""
 
-    def next(self) -> Chance | None:
+    def next(self) -> Attempt | None:
         """The next upstream that can be asked, and can be asked this. Whoever can't say it is never attempted."""
         while self._waiting:
-            chance = self.take(self._waiting.pop(0))
-            if chance is not None:
-                return chance
+            attempt = self.take(self._waiting.pop(0))
+            if attempt is not None:
+                return attempt
         return None
 
-    def take(self, upstream: Upstream) -> Chance | None:
+    def take(self, upstream: Upstream) -> Attempt | None:
         """Also for another attempt at the same upstream: its circuit may have opened meanwhile."""
         if not self._can_ask(upstream):
             return None
-        return Chance(upstream, self._bodies[upstream], upstream.take(self._account))
+        return Attempt(upstream, self._bodies[upstream], upstream.take(self._account))
 
     def another_available(self) -> bool:
         return any(self._can_ask(upstream) for upstream in self._waiting)
@@ -74,14 +63,14 @@ class TargetSearch:
         self._failed.pop(upstream, None)
         self._failed[upstream] = failure
 
-    def verdict(self) -> GatewayError:
+    def error(self) -> GatewayError:
         """What the client is told when the search is over."""
         if not self._failed:
-            return self._nobody_asked()
+            return self._none_asked()
         upstream, failure = list(self._failed.items())[-1]
         if failure.fault is not Fault.REQUEST:
-            return verdict(failure)
-        return self._passing_reason(upstream) or verdict(failure)
+            return client_error(failure)
+        return self._passing_reason(upstream) or client_error(failure)
 
     def _can_ask(self, upstream: Upstream) -> bool:
         return upstream.obstacle(self._account) is None and self._can_say(upstream)
@@ -108,11 +97,11 @@ class TargetSearch:
         """Why an upstream of another kind than the refusing one has not answered, if that may pass."""
         for upstream, failure in reversed(self._failed.items()):
             if failure.fault in PASSING and upstream.dialect != refusing.dialect:
-                return verdict(failure)
+                return client_error(failure)
         others = [upstream for upstream in self._upstreams if upstream.dialect != refusing.dialect]
         return self._held_up([upstream for upstream in others if upstream not in self._failed])
 
-    def _nobody_asked(self) -> GatewayError:
+    def _none_asked(self) -> GatewayError:
         """An upstream that can't be asked now is worth coming back for, unless it could not be asked this at all."""
         held_up = self._held_up(self._upstreams)
         if held_up is not None:
@@ -139,5 +128,5 @@ class TargetSearch:
 
     def _unavailable(self, seconds: float) -> NoTargetAvailable:
         return NoTargetAvailable(
-            f"No provider of {self._model.name!r} is available right now.", retry_after=max(1.0, seconds)
+            f"No provider of {self._reservation.model.name!r} is available right now.", retry_after=max(1.0, seconds)
         )

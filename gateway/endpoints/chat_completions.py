@@ -55,7 +55,7 @@ class ChatCompletions:
         if chat.stream:
             self.keep_alives.add(client, chat, reservation)
         try:
-            answer = await self.failover.open(client, chat, routed, reservation, account=principal.account_id)
+            answer = await self.failover.open(client, chat, routed.upstreams, reservation)
             await self.relay.run(client, answer, reservation)  # Settles it, whatever happens.
         except BaseException as error:
             await reservation.fail(error)

@@ -1,4 +1,4 @@
-"""What to do after an upstream attempt has failed. Pure: the dice are an argument, the decision is a value."""
+"""What to do after an upstream attempt has failed. Pure: randomness is an argument, the decision a value."""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -1,4 +1,4 @@
-"""In which order the targets of a model are tried. Pure: the dice are an argument."""
+"""In which order the targets of a model are tried. Pure: randomness is an argument."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
@@ -19,9 +19,10 @@ class Weighted(Protocol):
 Item = TypeVar("Item", bound=Weighted)
 
 
-def order_of_targets(targets: Sequence[Item], dice: Callable[[], float]) -> list[Item]:
-    """Lower `priority` first; among equals a draw by `weight`, without putting any back. `dice` draws from [0, 1)."""
+def order_of_targets(targets: Sequence[Item], random_unit: Callable[[], float]) -> list[Item]:
+    """Lower `priority` first; among equals a draw by `weight`, without putting any back. `random_unit` draws from
+    [0, 1)."""
     if len(targets) == 1:
         return list(targets)
     # The k-th smallest of -log(u)/weight would do as well; the exponent form needs no logarithm.
-    return sorted(targets, key=lambda target: (target.priority, -(dice() ** (1.0 / target.weight))))
+    return sorted(targets, key=lambda target: (target.priority, -(random_unit() ** (1.0 / target.weight))))

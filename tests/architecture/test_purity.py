@@ -1,4 +1,4 @@
-"""What import contracts cannot see: a clock or dice inside a module that may be imported."""
+"""What import contracts cannot see: a clock or randomness inside a module that may be imported."""
 
 import ast
 import tomllib
@@ -19,7 +19,7 @@ def _pure_files() -> list[Path]:
 
 
 @pytest.mark.parametrize("file", _pure_files(), ids=name)
-def test_a_decision_asks_no_clock_and_throws_no_dice(file: Path) -> None:
+def test_a_decision_asks_no_clock_and_draws_no_random_number(file: Path) -> None:
     called = {node.func for node in ast.walk(tree(file)) if isinstance(node, ast.Call)}
     names = {one.attr if isinstance(one, ast.Attribute) else getattr(one, "id", "") for one in called}
 

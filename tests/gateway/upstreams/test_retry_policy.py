@@ -76,7 +76,7 @@ def test_what_the_upstream_asks_for_is_waited_for_up_to_a_limit(
 
 
 @pytest.mark.parametrize(("attempt", "longest"), [(1, 0.2), (2, 0.4), (3, 0.8), (4, 1.6), (5, 2.0), (50, 2.0)])
-def test_pauses_double_up_to_a_limit_and_are_spread_by_the_dice(attempt: int, longest: float) -> None:
+def test_pauses_double_up_to_a_limit_and_are_spread_at_random(attempt: int, longest: float) -> None:
     patient = RetryPolicy(attempts_per_upstream=100, max_attempts=100)
     failure = UpstreamFailure(Fault.UPSTREAM, 500, "")
 

@@ -11,42 +11,16 @@ from gateway.errors import (
     UpstreamTimeout,
 )
 from gateway.failure import Fault, UpstreamFailure
-from gateway.outbound.errors import (
-    BodyTooLarge,
-    ConnectionLost,
-    FirstByteTimeout,
-    IdleTimeout,
-    MalformedResponse,
-    TotalTimeout,
-    TransportError,
-)
 
-__all__ = ["transport_failure", "verdict"]
+__all__ = ["client_error"]
 
 OVERLOADED = (503, 529)
-TIMEOUTS = (FirstByteTimeout, IdleTimeout, TotalTimeout)
-TOLD = (ConnectionLost, MalformedResponse)
-"""Their reason may be shown: it names no address."""
 ABOUT_OUR_KEY = (401, 402, 407)
 """A client that is passed these looks for the mistake in its own key."""
 
 
-def transport_failure(error: TransportError) -> UpstreamFailure:
-    """A broken connection as the retry policy and the client see it."""
-    fault, message = Fault.UPSTREAM, "The provider can't be reached."
-    if isinstance(error, TIMEOUTS):
-        fault, message = Fault.TIMEOUT, "The provider did not answer in time."
-    elif isinstance(error, BodyTooLarge):
-        fault, message = Fault.TOO_LARGE, "The provider's answer is too large."
-    elif isinstance(error, TOLD):
-        message = f"The provider's answer broke off: {error}."
-    elif error.dispatched:
-        message = "The provider's answer broke off."
-    return UpstreamFailure(fault, 0, message, dispatched=error.dispatched, detail=f"{type(error).__name__}: {error}")
-
-
-def verdict(failure: UpstreamFailure) -> GatewayError:
-    return VERDICTS[failure.fault](failure)
+def client_error(failure: UpstreamFailure) -> GatewayError:
+    return ERRORS[failure.fault](failure)
 
 
 def _refused(failure: UpstreamFailure) -> GatewayError:
@@ -75,7 +49,7 @@ def _broken(failure: UpstreamFailure) -> GatewayError:
     return UpstreamFailed(failure.message or "The provider failed.", retry_after=1.0)
 
 
-VERDICTS: dict[Fault, Callable[[UpstreamFailure], GatewayError]] = {
+ERRORS: dict[Fault, Callable[[UpstreamFailure], GatewayError]] = {
     Fault.REQUEST: _refused,
     Fault.ACCOUNT: lambda failure: UpstreamFailed(
         "The provider of this model can't be used right now.", retry_after=5.0
