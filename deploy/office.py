@@ -28,7 +28,7 @@ __all__ = ["Office", "OfficeSettings", "office_settings", "open_office"]
 class OfficeSettings:
     database_url: Secret = setting(parse=postgres_url)
     redis_url: Secret = setting(parse=redis_url)
-    redis_shards: int = setting(16, least=1, most=1024)
+    redis_shards: int = setting(16, minimum=1, maximum=1024)
     api_key_pepper: Secret = setting(parse=pepper_secret)
 
 
@@ -61,7 +61,7 @@ async def open_office(settings: OfficeSettings) -> AsyncIterator[Office]:
     """Nothing is connected before it is used."""
     peppers = PepperRing(Pepper.parse(settings.api_key_pepper.reveal()))
     redis = connect_redis(settings.redis_url)
-    pool = await open_pool(settings.database_url, most=2, application="poindexter-cli")
+    pool = await open_pool(settings.database_url, max_connections=2, application="poindexter-cli")
     publication = Publication(pool, KeyDirectory(pool, redis, shard_count=settings.redis_shards))
     try:
         yield Office(

@@ -88,7 +88,9 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
         reply_seconds=settings.gateway_redis_seconds,
         on_change=lambda connected: _redis_changed(connected, leases, settlement),
     )
-    pool = await open_pool(settings.database_url, most=POSTGRES_CONNECTIONS, application="poindexter-gateway")
+    pool = await open_pool(
+        settings.database_url, max_connections=POSTGRES_CONNECTIONS, application="poindexter-gateway"
+    )
     redis = connect_redis(settings.redis_url)
     look_up_seconds = settings.gateway_lookup_seconds
     directory = KeyDirectory(pool, redis, shard_count=shard_count, wait_seconds=look_up_seconds)

@@ -64,7 +64,7 @@ class GatewayError(Exception):
     type: str = "api_error"
     code: str | None = "internal_error"
     should_retry: bool | None = None
-    """None: the official SDKs decide by status. False: waiting helps nobody."""
+    """None: the official SDKs decide by status. False: waiting does not help."""
 
     def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -115,11 +115,11 @@ class _Crowd:
         self.connections.add(connection)
         return connection
 
-    def send(self, due: float, most: int) -> bool:
+    def send(self, due: float, maximum: int) -> bool:
         """One request, due at `due`; False when `most` connections are busy already."""
         if self.idle:
             self.idle.pop().send(due)
-        elif len(self.connections) + len(self._connecting) < most:
+        elif len(self.connections) + len(self._connecting) < maximum:
             task = self._loop.create_task(self._send_anew(due))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)

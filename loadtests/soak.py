@@ -165,8 +165,8 @@ def _verdict(moments: list[Moment], sockets: int) -> list[str]:
     failures = sum(moment.failures for moment in moments)
     if failures:
         problems.append(f"{failures} requests failed")
-    if sockets > (most := min(moment.sockets for moment in moments) + SPARE_SOCKETS):
-        problems.append(f"{sockets} sockets are open at the end; {most} would be as many as between rounds")
+    if sockets > (maximum := min(moment.sockets for moment in moments) + SPARE_SOCKETS):
+        problems.append(f"{sockets} sockets are open at the end; {maximum} would be as many as between rounds")
     grown = moments[-1].rss_mib - moments[SETTLING_ROUNDS].rss_mib
     if moments[-1].seconds >= JUDGED_AFTER_SECONDS:
         if _slope(moments) > MOST_MIB_PER_HOUR:

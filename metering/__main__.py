@@ -176,7 +176,7 @@ async def run(settings: MeteringSettings, listener: socket.socket, failpoints: F
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     connections = settings.metering_consumers + OTHER_CONNECTIONS
-    pool = await open_pool(settings.database_url, most=connections, application="poindexter-metering")
+    pool = await open_pool(settings.database_url, max_connections=connections, application="poindexter-metering")
     redis = connect_redis(settings.redis_url)
     try:
         await Metering(settings, pool, redis, failpoints).run(listener, stop)

@@ -53,5 +53,5 @@ class RedisNotSynced(MeteringError):
 
 
 class StreamTooLong(MeteringError):
-    def __init__(self, stream: str, length: int, most: int) -> None:
-        super().__init__(f"{stream} holds {length} entries; counters are rebuilt from {most} at most")
+    def __init__(self, stream: str, length: int, maximum: int) -> None:
+        super().__init__(f"{stream} holds {length} entries; counters are rebuilt from {maximum} at most")

@@ -70,12 +70,12 @@ COUNTER_DIFFERENCES = Gauge(
 )
 COUNTER_REBUILDS = Counter(PREFIX + "counter_rebuilds", "Rebuilds of the Redis counters from the ledger.")
 
-MOST_REASONS = 16
+MAX_REASONS = 16
 _reasons: set[str] = set()
 
 
 def bounded_reason(reason: str) -> str:
     """The reason itself for the first few that this process meets, `other` beyond: an event's text is no label."""
-    if len(_reasons) < MOST_REASONS:
+    if len(_reasons) < MAX_REASONS:
         _reasons.add(reason)
     return reason if reason in _reasons else "other"

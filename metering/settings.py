@@ -18,24 +18,24 @@ MAX_DAYS = 36_500
 class MeteringSettings:
     database_url: Secret = setting(parse=postgres_url)
     redis_url: Secret = setting(parse=redis_url)
-    redis_shards: int = setting(16, least=1, most=1024)
+    redis_shards: int = setting(16, minimum=1, maximum=1024)
     """Fixed when the installation is created."""
     metering_shards: str = ""
     """The shards of this process, such as `0-7` or `0,2,8-15`; empty = all. Sharing them is safe, only slower."""
-    metering_consumers: int = setting(2, least=1, most=64)
+    metering_consumers: int = setting(2, minimum=1, maximum=64)
     """Batches under way at once, each with shards of its own: one is decoded while another is committed."""
-    metering_batch_size: int = setting(2_000, least=1, most=20_000)
-    metering_claim_idle_seconds: float = setting(30.0, least=0.1, most=86_400)
+    metering_batch_size: int = setting(2_000, minimum=1, maximum=20_000)
+    metering_claim_idle_seconds: float = setting(30.0, minimum=0.1, maximum=86_400)
     """An entry that was read and not confirmed for this long belongs to a dead consumer."""
-    metering_sweep_interval_seconds: float = setting(2.0, least=0.05)
-    metering_sweep_confirm_seconds: float = setting(25.0, least=0.0)
+    metering_sweep_interval_seconds: float = setting(2.0, minimum=0.05)
+    metering_sweep_confirm_seconds: float = setting(25.0, minimum=0.0)
     """Between two looks at an expired lease; a living gateway prolongs it in two thirds of GATEWAY_LEASE_SECONDS."""
-    metering_counter_check_seconds: float = setting(60.0, least=0.1)
-    metering_future_days: int = setting(2, least=0, most=MAX_DAYS)
+    metering_counter_check_seconds: float = setting(60.0, minimum=0.1)
+    metering_future_days: int = setting(2, minimum=0, maximum=MAX_DAYS)
     """Events further ahead are parked: a clock that jumped must not create partitions for years."""
-    metering_past_days: int = setting(400, least=1, most=MAX_DAYS)
+    metering_past_days: int = setting(400, minimum=1, maximum=MAX_DAYS)
     metering_admin_host: str = setting("127.0.0.1", parse=host_name)
-    metering_admin_port: int = setting(9091, least=0, most=65535)
+    metering_admin_port: int = setting(9091, minimum=0, maximum=65535)
     metering_name: str = socket.gethostname()
     """Begins the names of this process's consumers; the process id is added."""
     log_level: str = setting("INFO", parse=log_level)

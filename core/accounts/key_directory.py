@@ -7,7 +7,7 @@ newer one. portal_api calls them after a change; the gateway when it meets an ac
 has never been told of: a fresh Redis, or one that came back with an older state.
 
 An epoch (the server's `run_id`) is learned before Postgres is read. If the server restarts in between, what is written
-is marked for the life that is over, and nobody trusts it.
+is marked for the life that is over, and is not trusted.
 """
 
 from collections.abc import Callable, Sequence
@@ -78,12 +78,12 @@ class KeyDirectory:
         self._scripts = ScriptRunner(redis)
 
     async def find(self, digests: list[bytes]) -> Principal | None:
-        """Whose key has one of these digests, revoked ones included; None for a key that nobody has."""
+        """Whose key has one of these digests, revoked ones included; None for an unknown key."""
         rows = await self._fetch(FIND, digests)
         return Principal(AccountId(rows[0]["account_id"]), KeyId(rows[0]["key_id"])) if rows else None
 
     async def of_another_pepper(self, display_prefix: str, pepper_ids: list[int]) -> bool:
-        """Whether a key that nobody has looks like one of ours whose digest was made with another pepper: one that is
+        """Whether an unknown key looks like one of ours whose digest was made with another pepper: one that is
         shown in the same way exists, or none was made with a pepper of these ids. Reads the whole table."""
         [[found]] = await self._fetch(OF_ANOTHER_PEPPER, display_prefix, pepper_ids)
         return bool(found)

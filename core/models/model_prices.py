@@ -42,7 +42,7 @@ class TokenPrices:
 
     @property
     def highest_input_price(self) -> int:
-        """What an input token costs at worst: before the answer nobody knows which class it will be in."""
+        """What an input token costs at worst: only the answer tells which class it is in."""
         return max(self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h)
 
     @property

@@ -29,7 +29,7 @@ from core.models.model_prices import DEFAULT_WEIGHTS, USUAL_TIERS, PriceList, To
 from core.models.table_reader import Reader, Table
 from core.models.upstream_rules import UPSTREAM_NAME, provider_problems
 from core.process.settings import Secret
-from core.usage.usage_event import LONGEST_TEXT
+from core.usage.usage_event import MAX_TEXT_LENGTH
 
 __all__ = ["UNPRICED", "Model", "ModelsFile", "ModelsFileError", "Provider", "Target"]
 
@@ -42,7 +42,7 @@ UNPRICED = ("web_search", "server_tools", "audio", "images", "prediction", "rout
 DEFAULT_OUTPUT_TOKENS = 16_384
 MAX_MODEL_NAME = 256
 """As the gateway takes it from a client."""
-MAX_TARGET_NAME = LONGEST_TEXT
+MAX_TARGET_NAME = MAX_TEXT_LENGTH
 """As a usage event holds it: the ledger could not store what a longer one answered."""
 BETA = re.compile(r"[A-Za-z0-9._=-]{1,64}")
 TIER = re.compile(r"[a-z0-9_-]{1,32}")
@@ -193,15 +193,15 @@ def _provider(table: Table, name: str) -> Provider:
 
 
 def _model(table: Table, name: str, providers: Mapping[str, Provider]) -> Model:
-    most = table.number("max_output_tokens", least=1)
-    context = table.number("context_tokens", least=1)
+    maximum = table.number("max_output_tokens", minimum=1)
+    context = table.number("context_tokens", minimum=1)
     prices = _price_list(table, context)
     weights = DEFAULT_WEIGHTS.scaled(table.number("weight", 1000))
     model = Model(
         name=name,
         context_tokens=context,
-        max_output_tokens=most,
-        default_output_tokens=min(most, table.number("default_output_tokens", DEFAULT_OUTPUT_TOKENS, least=1)),
+        max_output_tokens=maximum,
+        default_output_tokens=min(maximum, table.number("default_output_tokens", DEFAULT_OUTPUT_TOKENS, minimum=1)),
         tokenizer=table.choice("tokenizer", TOKENIZERS, "claude"),
         prices=prices,
         weights=weights,
@@ -237,7 +237,7 @@ def _price_list(table: Table, context_tokens: int) -> PriceList:
     if "long_input" not in table.names:
         return prices
     long_input = table.table("long_input")
-    above = long_input.number("above_tokens", least=1)
+    above = long_input.number("above_tokens", minimum=1)
     prices = replace(prices, long_input=_price(long_input.table("price")), long_input_tokens=above)
     if above >= context_tokens:
         long_input.problem("above_tokens must be less than context_tokens")
@@ -266,7 +266,7 @@ def _target(table: Table, providers: Mapping[str, Provider]) -> Target:
     target = Target(
         provider=providers.get(provider) or NO_PROVIDER,
         model=table.text("model"),
-        weight=table.number("weight", 1, least=1),
+        weight=table.number("weight", 1, minimum=1),
         priority=table.number("priority", 0),
         first_byte_seconds=table.seconds("first_byte_seconds", FIRST_BYTE_SECONDS),
         idle_seconds=table.seconds("idle_seconds", IDLE_SECONDS),

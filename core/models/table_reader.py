@@ -111,13 +111,13 @@ class Table:
         value = self._take(name, default, bool, "true or false")
         return default if value is None else bool(value)
 
-    def number(self, name: str, default: int = MISSING, *, least: int = 0) -> int:
+    def number(self, name: str, default: int = MISSING, *, minimum: int = 0) -> int:
         value = self._take(name, default, int, "a whole number")
         if value is None:
-            return least
-        if type(value) is not int or not least <= value <= MAX_NUMBER:
-            self.problem(f"{name} must be a whole number from {least} to {MAX_NUMBER}")
-            return least
+            return minimum
+        if type(value) is not int or not minimum <= value <= MAX_NUMBER:
+            self.problem(f"{name} must be a whole number from {minimum} to {MAX_NUMBER}")
+            return minimum
         return value
 
     def seconds(self, name: str, default: float) -> float:

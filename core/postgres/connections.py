@@ -12,12 +12,12 @@ CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 30.0
 
 
-async def open_pool(url: Secret, *, most: int, application: str) -> asyncpg.Pool:
+async def open_pool(url: Secret, *, max_connections: int, application: str) -> asyncpg.Pool:
     """A pool that opens no connection yet: a process starts while Postgres is still away."""
     return await asyncpg.create_pool(
         url.reveal(),
         min_size=0,
-        max_size=most,
+        max_size=max_connections,
         timeout=CONNECT_SECONDS,
         command_timeout=STATEMENT_SECONDS,
         max_inactive_connection_lifetime=60.0,

@@ -2,7 +2,7 @@
 What every process of an installation must agree on, kept in its database.
 
 The number of shards decides which Redis keys and which usage stream belong to an account: two processes with different
-numbers would each keep a cap of their own, and usage would lie in streams that nobody reads. The first process to
+numbers would each keep a cap of their own, and usage would lie in streams that are never read. The first process to
 arrive stores the number; from then on another one is refused.
 """
 

@@ -4,7 +4,7 @@ Settings of a process: one frozen dataclass, read from an environment, every pro
     @dataclass(frozen=True, slots=True, kw_only=True)
     class MeteringSettings:
         database_url: Secret = setting(parse=postgres_url)   # DATABASE_URL, required
-        batch_size: int = setting(1000, least=1)             # BATCH_SIZE
+        batch_size: int = setting(1000, minimum=1)             # BATCH_SIZE
 
     settings = load(MeteringSettings, os.environ)
 
@@ -61,13 +61,13 @@ class Secret:
 def setting(
     default: Any = dataclasses.MISSING,
     *,
-    least: float | None = None,
-    most: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
     parse: Callable[[str], Any] | None = None,
 ) -> Any:
     """A field with bounds for a number, or with a parser of its own, which raises ValueError with a reason that repeats
     no secret."""
-    return field(default=default, metadata={"least": least, "most": most, "parse": parse})
+    return field(default=default, metadata={"minimum": minimum, "maximum": maximum, "parse": parse})
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -139,11 +139,11 @@ def _text(name: str, environment: Mapping[str, str]) -> str | None:
 def _parse(text: str, kind: Any, metadata: Mapping[str, Any]) -> Any:
     kinds = [option for option in typing.get_args(kind) if option is not type(None)] or [kind]
     value = (metadata.get("parse") or PARSERS.get(kinds[0], kinds[0]))(text)
-    least, most = metadata.get("least"), metadata.get("most")
-    if least is not None and value < least:
-        raise ValueError(f"must be at least {least}")
-    if most is not None and value > most:
-        raise ValueError(f"must be at most {most}")
+    minimum, maximum = metadata.get("minimum"), metadata.get("maximum")
+    if minimum is not None and value < minimum:
+        raise ValueError(f"must be at least {minimum}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"must be at most {maximum}")
     return value
 
 

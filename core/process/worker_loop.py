@@ -22,13 +22,13 @@ class WorkerLoop:
         work: Callable[[], Awaitable[bool]],
         *,
         interval: float,
-        longest_pause: float = 10.0,
+        max_pause: float = 10.0,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self._work = work
         self._interval = interval
-        self._longest_pause = longest_pause
+        self._max_pause = max_pause
         self._on_failure = on_failure
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -40,7 +40,7 @@ class WorkerLoop:
                 pause = 0.0 if more else self._interval
             except Exception as error:  # noqa: BLE001  # The edge of a worker: the next round tries again.
                 self._on_failure()
-                pause = min(self._longest_pause, max(self._interval, pause * 2, 0.1))
+                pause = min(self._max_pause, max(self._interval, pause * 2, 0.1))
                 log.warning(
                     "round failed", extra={"worker": self.name, "error": _text(error), "next_try_seconds": pause}
                 )

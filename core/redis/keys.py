@@ -51,7 +51,7 @@ def key_digest(digest: bytes) -> str:
     return f"key:{digest.hex()}"
 
 
-# Not frozen: a request makes one, and freezing it would triple what that costs. Nobody changes one: it may be hashed.
+# Not frozen: a request makes one, and freezing it would triple what that costs. Never changed: it may be hashed.
 @dataclass(slots=True, unsafe_hash=True)
 class ShardKeys:
     """The keys of one shard."""

@@ -27,7 +27,7 @@ from core.usage.token_usage import CLASSES, TokenUsage
 __all__ = [
     "GATEWAY_LOST",
     "LARGEST_NUMBER",
-    "LONGEST_TEXT",
+    "MAX_TEXT_LENGTH",
     "Claim",
     "MalformedEvent",
     "Outcome",
@@ -42,16 +42,16 @@ __all__ = [
 
 VERSION = 1
 GATEWAY_LOST = "gateway_lost"
-"""Why the counts of an estimate are ours: nobody ended the reservation. An event with any other reason, or none, was
+"""Why the counts of an estimate are ours: its gateway did not end it. An event with any other reason, or none, was
 settled by the gateway itself; the ledger prefers it."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
-MOST_TOKENS = 2**40
+MAX_TOKENS = 2**40
 """No answer has a trillion tokens: a larger count is a fault of the writer, not usage."""
 LARGEST_NUMBER = 2**53 - 1
 """Redis scripts count in doubles."""
 DAY_MILLISECONDS = 86_400_000
-LONGEST_TEXT = 512
+MAX_TEXT_LENGTH = 512
 numbers_of = itemgetter("account", "key", "at", "cost", "owed", "status", "attempt", "ms", "ttfb")
 texts_of = itemgetter("model", "provider", "target", "upstream_id", "price", "estimated")
 WHOLE, TEXT = {int}, {str}
@@ -253,8 +253,8 @@ def _check_version_1(fields: dict[str, Any]) -> None:
         raise MalformedEvent(f"tokens and weights are not one number for each of the {len(CLASSES)} token classes")
     _require_whole((*numbers_of(fields), *tokens, *weights))
     _require_ids(fields)
-    if max(tokens) > MOST_TOKENS:
-        raise MalformedEvent(f"more than {MOST_TOKENS} tokens")
+    if max(tokens) > MAX_TOKENS:
+        raise MalformedEvent(f"more than {MAX_TOKENS} tokens")
     _require_texts(texts_of(fields))
     if fields["outcome"] not in OUTCOMES or type(fields["stream"]) is not bool:
         raise MalformedEvent("outcome or stream is none of the known values")
@@ -279,7 +279,7 @@ def _require_ids(fields: dict[str, Any]) -> None:
 
 
 def _require_texts(texts: tuple[Any, ...]) -> None:
-    if set(map(type, texts)) != TEXT or max(map(len, texts)) > LONGEST_TEXT or "\0" in "".join(texts):
+    if set(map(type, texts)) != TEXT or max(map(len, texts)) > MAX_TEXT_LENGTH or "\0" in "".join(texts):
         raise MalformedEvent("a name is no text, too long or holds a NUL")
 
 

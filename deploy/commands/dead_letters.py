@@ -37,7 +37,7 @@ def dead_letters() -> None:
 @json_option
 def list_letters(ended: bool, state_directory: Path, as_json: bool) -> None:
     """What waits, and why."""
-    found = ask(state_directory, lambda office: _letters(office).list(ended=ended, most=MAX_LISTED))
+    found = ask(state_directory, lambda office: _letters(office).list(ended=ended, limit=MAX_LISTED))
     if as_json:
         document([_readable(letter) for letter in found])
         return

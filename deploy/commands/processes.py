@@ -21,7 +21,7 @@ __all__ = ["MigrationSettings", "gateway", "metering", "migrate_schema", "simula
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationSettings:
     database_url: Secret = setting(parse=postgres_url)
-    redis_shards: int = setting(16, least=1, most=1024)
+    redis_shards: int = setting(16, minimum=1, maximum=1024)
 
 
 @click.command(short_help="Run one gateway.")

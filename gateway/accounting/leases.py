@@ -1,7 +1,7 @@
 """
 Long answers keep their reservations: every third of a lease, each open one is prolonged and its estimate brought up to
 what has been delivered, so that the death of this process loses no count. When Redis goes away, what is under way is
-put down on the disk instead.
+written to the disk instead.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Leases:
         self._open.pop(reservation, None)
 
     def redis_lost(self) -> None:
-        """Nobody knows which of the last commands Redis has seen, nor whether it comes back with what it had."""
+        """It is unknown which of the last commands Redis has seen, and whether it comes back with what it had."""
         self._lost.set()
 
     async def run(self) -> None:

@@ -1,6 +1,7 @@
 """
 What may still be served while Redis is away: keys that were admitted here a short while ago, up to a bounded amount
-for each account. Never an open door, never a closed one for a restart of Redis. Pure: the clock is an argument.
+for each account. So a restart of Redis stops no customer, and costs each at most the allowance. Pure: the clock is an
+argument.
 """
 
 import math
@@ -11,7 +12,7 @@ from core.principal import AccountId, KeyId, Principal
 
 __all__ = ["OfflineAllowance"]
 
-MOST_KEYS = 100_000
+MAX_KEYS = 100_000
 
 
 class OfflineAllowance:
@@ -27,7 +28,7 @@ class OfflineAllowance:
         """Redis has admitted this key; `period` pays for it."""
         self._admitted[principal.key_id] = now, period
         self._admitted.move_to_end(principal.key_id)
-        if len(self._admitted) > MOST_KEYS:
+        if len(self._admitted) > MAX_KEYS:
             self._admitted.popitem(last=False)
 
     def forget(self, principal: Principal) -> None:

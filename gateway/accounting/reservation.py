@@ -23,7 +23,7 @@ __all__ = ["AlreadyEnded", "Reservation"]
 CLIENT_LEFT = (ClientGone, asyncio.CancelledError)
 UNFINISHED = "unfinished"
 UNPRICED_TIER = "service_tier_unpriced"
-"""The upstream served a tier whose price nobody knows: the usual one was charged."""
+"""The upstream served a tier whose price is unknown: the usual one was charged."""
 INTERNAL_ERROR_STATUS = 500
 NOTHING = TokenUsage()
 
@@ -184,7 +184,7 @@ class Reservation:
         )
 
     def give_back(self, status: int) -> None:
-        """Redis may have admitted this though its answer never came: it ends without usage, and nobody waits."""
+        """Redis may have admitted this though its answer never came: it ends without usage, in the background."""
         self._end()
         self.settlement.give_back(self.void(status))
 

@@ -103,8 +103,8 @@ class Settlement:
         return self._end(keys, Record(void), by_release=not in_doubt)
 
     def give_back(self, void: UsageEvent) -> None:
-        """Redis may hold a reservation that nobody has been given. Nobody waits for this either: `void` takes care that
-        the estimate, if there is one, is never charged."""
+        """Redis may hold a reservation whose request was not served. Nothing waits for this: `void` takes care that the
+        estimate, if there is one, is never charged."""
         self._spool.put(Record(void))
 
     def _end(self, keys: ReservationKeys, record: Record, *, by_release: bool = False) -> Awaitable[None]:
@@ -131,11 +131,11 @@ class Settlement:
         except RedisAway:
             await self._spool.put(record)
         except RedisReplyError as error:
-            # Out of memory, a read-only replica: the ending waits in the spool until somebody has mended it.
+            # Out of memory, a read-only replica: the settlement waits in the spool until Redis is repaired.
             log.warning("redis refused an ending", extra={"outcome": record.event.outcome, "error": str(error)})
             await self._spool.put(record)
         except asyncio.CancelledError:
-            # The command is out, its answer unknown. Put down without waiting: the spool writes it in any case.
+            # The command is out, its answer unknown. Written without waiting: the spool writes it in any case.
             self._spool.put(record)
             raise
         else:

@@ -3,7 +3,7 @@ From the bearer key to an account and a key. The mapping never changes, so it is
 still be used is not decided here but on every request, by `admission`.
 
 A malformed key is refused without any look-up. An unknown digest is looked for in Redis, then in Postgres, once for all
-requests that wait for it, and "nobody" is remembered for a few seconds: a flood of wrong keys costs a hash each.
+requests that wait for it, and an unknown key is remembered for a few seconds: a flood of wrong keys costs a hash each.
 """
 
 import asyncio
@@ -101,9 +101,9 @@ class Authentication:
         return until is not None and asyncio.get_running_loop().time() < until
 
 
-def _remember(cache: "OrderedDict[bytes, Value]", digest: bytes, value: Value, most: int) -> None:
+def _remember(cache: "OrderedDict[bytes, Value]", digest: bytes, value: Value, maximum: int) -> None:
     cache[digest] = value
-    if len(cache) > most:
+    if len(cache) > maximum:
         cache.popitem(last=False)
 
 

@@ -3,7 +3,7 @@ What costs more than its tokens is refused before anything is sent, unless the m
 
 A search, a container or an answer that is sound has a price that no token counts; another service tier has other prices
 for the same tokens; and some gateways let a request name the model that answers it. Admission could not reserve any of
-it, and nobody would be charged for it.
+it, and it would not be charged.
 """
 
 from typing import Any

@@ -17,7 +17,7 @@ __all__ = ["FAMILIES", "Family", "estimate_input", "estimate_parts"]
 REQUEST_FRAME = 16
 MESSAGE_FRAME = 8
 TOOL_FRAME = 32
-MOST_PAGES = 100
+MAX_PAGES = 100
 PAGE_BYTES = 5_000
 """A page of a PDF is rarely smaller; pages are counted from the size, not read."""
 PAGE_TEXT = 3_000
@@ -98,7 +98,7 @@ def _file(file: object, counts: Family) -> tuple[int, int]:
     encoded = _encoded(data, "data:application/pdf;")
     if isinstance(data, str) and data.startswith("data:") and not encoded:
         return 0, 0
-    pages = min(MOST_PAGES, -(-encoded * 3 // 4 // PAGE_BYTES)) if encoded else MOST_PAGES
+    pages = min(MAX_PAGES, -(-encoded * 3 // 4 // PAGE_BYTES)) if encoded else MAX_PAGES
     return encoded, pages * (PAGE_TEXT + counts.image)
 
 
@@ -110,7 +110,7 @@ def _audio(audio: object, counts: Family) -> tuple[int, int]:
 
 def _film(film: object, counts: Family) -> tuple[int, int]:
     """Some compatible servers take films and sounds by their address: as much as the longest document."""
-    return 0, MOST_PAGES * (PAGE_TEXT + counts.image)
+    return 0, MAX_PAGES * (PAGE_TEXT + counts.image)
 
 
 def _encoded(url: object, prefix: str) -> int:

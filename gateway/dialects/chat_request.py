@@ -48,7 +48,7 @@ class ChatRequest:
             stream=stream,
             wants_usage=_include_usage(document, stream=stream),
             max_output_tokens=_max_output_tokens(document),
-            choices=_whole_number(document, "n", most=MAX_CHOICES) or 1,
+            choices=_whole_number(document, "n", maximum=MAX_CHOICES) or 1,
             media=media,
             service_tier=_text("service_tier", document.get("service_tier")),
         )
@@ -128,11 +128,11 @@ def _max_output_tokens(document: Document) -> int | None:
     return newer
 
 
-def _whole_number(document: Document, name: str, most: int | None = None) -> int | None:
+def _whole_number(document: Document, name: str, maximum: int | None = None) -> int | None:
     value = document.get(name)
     if value is None:
         return None
-    if type(value) is not int or value < 1 or (most is not None and value > most):
-        bound = "a whole number of at least 1" if most is None else f"a whole number from 1 to {most}"
+    if type(value) is not int or value < 1 or (maximum is not None and value > maximum):
+        bound = "a whole number of at least 1" if maximum is None else f"a whole number from 1 to {maximum}"
         raise InvalidRequest(f"`{name}` must be {bound}.", param=name)
     return value

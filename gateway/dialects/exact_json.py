@@ -30,10 +30,10 @@ def load(data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        mended = _without_lone_surrogates(data)
-        if mended == data:
+        repaired = _without_lone_surrogates(data)
+        if repaired == data:
             raise
-        return orjson.loads(mended)
+        return orjson.loads(repaired)
 
 
 def has_long_number(data: bytes) -> bool:

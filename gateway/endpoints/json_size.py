@@ -13,18 +13,18 @@ SLICE_BYTES = 1 << 18
 """A thread that works on one slice after the other lets the loop run in between."""
 
 
-def holds_more_values(text: bytes, most: int) -> bool:
-    return _marks(text) > most and _values(text, most) > most
+def holds_more_values(text: bytes, maximum: int) -> bool:
+    return _marks(text) > maximum and _values(text, maximum) > maximum
 
 
 def _marks(text: bytes) -> int:
     return sum(text.count(mark) for mark in MARKS)
 
 
-def _values(text: bytes, most: int) -> int:
+def _values(text: bytes, maximum: int) -> int:
     """Of what stands outside of texts; stops soon after `most`."""
     found, in_text, start = 0, False, 0
-    while start < len(text) and found <= most:
+    while start < len(text) and found <= maximum:
         piece = text[start : start + SLICE_BYTES]
         if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # An escape must not be cut in two.
             piece = text[start : start + SLICE_BYTES + 1]

@@ -18,7 +18,7 @@ __all__ = ["Models"]
 
 PREFIX = "/v1/models/"
 CREATED = 1_735_689_600
-"""2025-01-01. Clients expect a time; nobody tells us when a model was made, and a time that moved would be news."""
+"""2025-01-01. Clients expect a time, and no provider says when a model was made. It stays the same over restarts."""
 JSON = [(b"content-type", b"application/json")]
 
 
@@ -33,7 +33,7 @@ class Models:
         await client.answer(200, JSON, orjson.dumps({"object": "list", "data": models}))
 
     async def retrieve(self, client: Exchange) -> None:
-        """Raises ModelNotFound, also for a model that exists but is not allowed: its name is nobody's business."""
+        """Raises ModelNotFound, also for a model that the key may not use."""
         name = client.path.removeprefix(PREFIX)
         model = (await self._allowed(client)).get(name)
         if model is None:

@@ -20,7 +20,7 @@ __all__ = ["Workers"]
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 10.0
 STEADY_SECONDS = 30.0
 """A worker that lived this long is started again without a pause."""
 
@@ -96,7 +96,7 @@ class _Worker:
         self.process: subprocess.Popen[bytes] | None = None
         self.start_at = 0.0
         self._started_at = 0.0
-        self._pause = FIRST_PAUSE_SECONDS
+        self._pause = MIN_PAUSE_SECONDS
 
     def start(self, sockets: tuple[socket.socket, socket.socket], environment: Mapping[str, str]) -> None:
         public, admin = (listener.fileno() for listener in sockets)
@@ -115,7 +115,7 @@ class _Worker:
 
     def pause_after_death(self) -> float:
         if time.monotonic() - self._started_at > STEADY_SECONDS:
-            self._pause = FIRST_PAUSE_SECONDS
-        pause, self._pause = self._pause, min(LONGEST_PAUSE_SECONDS, self._pause * 2)
+            self._pause = MIN_PAUSE_SECONDS
+        pause, self._pause = self._pause, min(MAX_PAUSE_SECONDS, self._pause * 2)
         self.start_at = time.monotonic() + pause
         return pause

@@ -46,17 +46,17 @@ __all__ = [
     "histogram",
 ]
 
-MOST_SERIES = 10_000
+MAX_SERIES = 10_000
 """Remembered of each kind."""
 
 
-@lru_cache(MOST_SERIES)
+@lru_cache(MAX_SERIES)
 def counter(metric: Counter, *labels: str) -> Counter:
     """`metric.labels(...)` for the path of a request: the library takes a lock and makes texts at each look-up."""
     return metric.labels(*labels)
 
 
-@lru_cache(MOST_SERIES)
+@lru_cache(MAX_SERIES)
 def histogram(metric: Histogram, *labels: str) -> Histogram:
     """As `counter`."""
     return metric.labels(*labels)

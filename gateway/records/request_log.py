@@ -17,7 +17,7 @@ from gateway.records import metrics
 __all__ = ["RequestLog"]
 
 FLUSH_SECONDS = 0.1
-MOST_WAITING = 50_000
+MAX_WAITING_LINES = 50_000
 BLOCKED_SECONDS = 2.0
 
 
@@ -31,7 +31,7 @@ class RequestLog:
     def add(self, client: Exchange, *, request_id: str, outcome: str, code: str) -> None:
         if self._output is None:
             return
-        if len(self._lines) >= MOST_WAITING:
+        if len(self._lines) >= MAX_WAITING_LINES:
             metrics.LOG_LINES_DROPPED.inc()
             return
         now = time.time()

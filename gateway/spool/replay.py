@@ -19,7 +19,7 @@ NOT_NOW = frozenset(
         *("CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOAUTH", "NOPERM", "WRONGPASS"),
     )
 )
-"""First words of errors that pass when somebody has mended Redis. After every other one, the same call would be refused
+"""First words of errors that pass when Redis is repaired. After every other one, the same call would be refused
 again, for ever."""
 OF_THE_SERVER = ("ACL failure in script", "nknown command", "nknown Redis command")
 """Parts of errors that have no first word of their own and speak of our rights, not of the record."""

@@ -113,7 +113,7 @@ class Spool:
         return self.put(record)
 
     def put_all(self, records: Iterable[Record]) -> None:
-        """Take endings that nobody waits for."""
+        """Take settlements without waiting for the disk."""
         room = MAX_WAITING - len(self._waiting)
         taken = [(record, None) for record in islice(records, room)]
         self._waiting.extend(taken)
@@ -213,7 +213,7 @@ class Spool:
     @staticmethod
     def _fail(future: "asyncio.Future[None]", reason: str) -> None:
         future.set_exception(SpoolFailed(reason))
-        future.exception()  # Nobody waits for the intent of a request that is under way.
+        future.exception()  # The intent of a request that is under way is not waited for.
 
     def _take_off(self, batch: Iterable[Waiting], *, but_intents: bool = False) -> None:
         for record, future in batch:

@@ -33,7 +33,7 @@ class ColdScopes:
         return account is not None and key is not None
 
     async def settle(self, keys: ReservationKeys, event: UsageEvent) -> Reply:
-        """Once more, what `settle` has answered with COLD. Raises RedisAway when nobody can say what was spent:
+        """Once more, what `settle` has answered with COLD. Raises RedisAway when what was spent is unknown:
         it can't be settled now."""
         try:
             known = await self.publish(Principal(event.account_id, event.key_id))

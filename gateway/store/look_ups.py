@@ -1,7 +1,7 @@
 """
 Questions that Redis can't answer: whose key this is, what an account may. Each is asked once, however many requests
-wait for it, and all of them are bounded in number and in time: a Postgres that is away, slow or frozen delays nobody
-for longer than `seconds`.
+wait for it, and all of them are bounded in number and in time: a Postgres that is away, slow or frozen delays
+no request for longer than `seconds`.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ __all__ = ["LookUps"]
 
 MAX_OPEN = 1_000
 PAUSE_SECONDS = 1.0
-"""After a look-up that took too long nobody begins another one: it would be refused as well, only later."""
+"""After a look-up that took too long no other is begun: it would be refused as well, only later."""
 TOO_SLOW = "The look-up takes too long. Please try again."
 
 Answer = TypeVar("Answer")
@@ -32,7 +32,7 @@ class LookUps:
     async def ask(self, what: Hashable, question: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
         """`what` tells questions apart: who asks the same one gets the same answer. Raises Unavailable."""
         task, deadline = self._open.get(what) or self._begin(what, question)
-        # Not wait_for: whoever leaves must not cancel what others wait for, and nobody waits for a cancelled query.
+        # Not wait_for: whoever leaves must not cancel what others wait for, and a cancelled query answers no one.
         await asyncio.wait({task}, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
         if not task.done() or task.cancelled():
             raise Unavailable(TOO_SLOW, retry_after=PAUSE_SECONDS)

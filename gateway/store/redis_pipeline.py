@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 RUN_ID = re.compile(rb"^run_id:(\w+)\r?$", re.MULTILINE)
 MAX_UNANSWERED = 100_000
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 1.0
 
 Reply = bytes | int | list["Reply"] | None
 
@@ -105,16 +105,16 @@ class RedisPipeline:
 
     async def run(self) -> None:
         """Keep a connection open until cancelled."""
-        pause = FIRST_PAUSE_SECONDS
+        pause = MIN_PAUSE_SECONDS
         while True:
             try:
                 connection = await self._open()
             except (OSError, RedisAway, RedisReplyError, TimeoutError) as error:
                 log.warning("redis is away", extra={"error": repr(error), "next_try_seconds": pause})
                 await asyncio.sleep(pause)
-                pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+                pause = min(MAX_PAUSE_SECONDS, pause * 2)
                 continue
-            pause = FIRST_PAUSE_SECONDS
+            pause = MIN_PAUSE_SECONDS
             self._connection = connection
             self._connections += 1
             self._on_change(True)
@@ -204,7 +204,7 @@ class _Connection(asyncio.Protocol):
         try:
             while (reply := reader.gets()) is not False:
                 future, _ = waiting.popleft()
-                if future.done():  # Its request was cancelled: nobody waits.
+                if future.done():  # Its request was cancelled.
                     continue
                 if isinstance(reply, hiredis.ReplyError):
                     future.set_exception(RedisReplyError(str(reply)))

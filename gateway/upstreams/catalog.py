@@ -92,7 +92,7 @@ class Catalog:
         upstreams = {target: self._upstreams.get(target) or self._make(target, places) for target in targets}
         # Nothing below can fail: either all of the file is in use, or nothing of it.
         for name, provider in file.providers.items():
-            places[name].most = provider.max_concurrency
+            places[name].maximum = provider.max_concurrency
         for target in self._upstreams.keys() - targets:
             self._upstreams[target].retire()
         self._places, self._upstreams, self.models = places, upstreams, file.models

@@ -100,7 +100,7 @@ class Circuit:
 class CircuitBreaker:
     threshold: int = 5
     pause: float = 5.0
-    longest_pause: float = 60.0
+    max_pause: float = 60.0
 
     def admits(self, circuit: Circuit, account: int, now: float) -> bool:
         if circuit.state is not State.OPEN:
@@ -137,7 +137,7 @@ class CircuitBreaker:
         return circuit if account in circuit.accounts else self._count(circuit, event, account, now)
 
     def _open(self, circuit: Circuit, event: Event, account: int, now: float) -> Circuit:
-        pause = min(self.longest_pause, max(self.pause, circuit.pause * 2))
+        pause = min(self.max_pause, max(self.pause, circuit.pause * 2))
         return replace(
             circuit,
             state=State.OPEN,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 __all__ = ["NO_PAUSE", "RatePause"]
 
-MOST_ACCOUNTS = 16
+MAX_ACCOUNTS = 16
 """Refused in one pause; after so many probes the limit is about all."""
 
 
@@ -24,7 +24,7 @@ class RatePause:
     def admits(self, account: int, now: float) -> bool:
         if now >= self.until:
             return True
-        return not self.probing and account not in self.accounts and len(self.accounts) < MOST_ACCOUNTS
+        return not self.probing and account not in self.accounts and len(self.accounts) < MAX_ACCOUNTS
 
     def is_probe(self, now: float) -> bool:
         """Whether a request that begins now is sent in spite of the pause."""

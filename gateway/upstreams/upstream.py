@@ -68,15 +68,15 @@ EVENT_OF_FAULT = {
 class Places:
     """How many requests a provider account may have under way in this process, over all its targets. 0: any number."""
 
-    __slots__ = ("most", "taken")
+    __slots__ = ("maximum", "taken")
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
         self.taken = 0
 
     @property
     def full(self) -> bool:
-        return bool(self.most) and self.taken >= self.most
+        return bool(self.maximum) and self.taken >= self.maximum
 
 
 @dataclass(slots=True)  # Not frozen: an attempt makes one.
@@ -202,7 +202,7 @@ class Upstream:
 
     def _end_pause(self, permit: Permit, outcome: AttemptOutcome, failure: UpstreamFailure | None) -> None:
         if failure is not None and failure.fault is Fault.RATE and failure.retry_after:
-            wait = min(failure.retry_after, self._breaker.longest_pause)
+            wait = min(failure.retry_after, self._breaker.max_pause)
             self._pause = self._pause.refused(permit.account, wait=wait, now=time.monotonic(), probe=permit.rate_probe)
         elif permit.rate_probe:
             self._pause = self._pause.ended(answered=outcome is AttemptOutcome.OK)

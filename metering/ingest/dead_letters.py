@@ -142,9 +142,9 @@ class DeadLetters:
         (row,) = await self._pool.fetch(WAITING)
         return Waiting(*row)
 
-    async def list(self, *, ended: bool = False, most: int = 100) -> list[ParkedEntry]:
+    async def list(self, *, ended: bool = False, limit: int = 100) -> list[ParkedEntry]:
         """Oldest first; those replayed or written off only on request."""
-        return [_parked(row) for row in await self._pool.fetch(LIST, ended, most)]
+        return [_parked(row) for row in await self._pool.fetch(LIST, ended, limit)]
 
     async def show(self, dead_letter_id: int) -> ParkedEntry | None:
         row = await self._pool.fetchrow(SHOW, dead_letter_id)

@@ -155,7 +155,7 @@ def amount_of(entry: Entry) -> Amount | None:
 
 
 def _nano_usd(digits: bytes) -> int:
-    if not digits.isdigit() or len(digits) > MOST_DIGITS or (number := int(digits)) > LARGEST_NUMBER:
+    if not digits.isdigit() or len(digits) > MAX_DIGITS or (number := int(digits)) > LARGEST_NUMBER:
         raise MalformedEvent("c or w is no whole number of nano-dollars")
     return number
 
@@ -165,4 +165,4 @@ def _array(numbers: tuple[int, ...]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-MOST_DIGITS = len(str(LARGEST_NUMBER))
+MAX_DIGITS = len(str(LARGEST_NUMBER))

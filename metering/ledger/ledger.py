@@ -140,7 +140,7 @@ async def _insert(
     if sum(row["events"] for row in counted) < len(rows):
         replaced = await connection.fetchval(REPLACE)
         counted += await connection.fetch(RECORD) if replaced else []
-    letters_wait = not counted or counted[0]["letters_wait"]  # Where nothing was new, nobody has looked.
+    letters_wait = not counted or counted[0]["letters_wait"]  # Where nothing was new, this was not asked.
     unparked = await unpark(connection) if letters_wait else []
     totals += [PeriodTotal(*row) for row in await connection.fetch(TOTALS)]
     totals += await totals_of(connection, unparked)

@@ -1,7 +1,7 @@
 """
-What is on its way to the ledger and does not arrive: streams that nobody reads, and consumers that are far behind.
+What is on its way to the ledger and does not arrive: streams that are not read, and consumers that are far behind.
 
-A stream outside the shards of this installation was written under a larger number of shards; nobody will ever read it.
+A stream outside the shards of this installation was written under a larger number of shards; it is never read.
 """
 
 from dataclasses import dataclass

@@ -127,9 +127,9 @@ class Replaced:
 class Reconciliation:
     """Reads one snapshot per call. `most` bounds the differences listed for each comparison."""
 
-    def __init__(self, pool: asyncpg.Pool, *, most: int = 1_000) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, maximum: int = 1_000) -> None:
         self._pool = pool
-        self._most = most
+        self._most = maximum
 
     async def aggregate_differences(self, since: date) -> list[Difference]:
         """I3, for days and periods that begin on or after `since`."""

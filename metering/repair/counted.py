@@ -28,7 +28,7 @@ class Counted:
     def add_entry(self, entry: Entry) -> None:
         amount = amount_of(entry)
         if amount is None:
-            return  # Nobody can say whose it is.
+            return  # Whose it is can't be known.
         shard = entry.shard
         for scope in (shard.account(amount.account_id), shard.key(amount.key_id)):
             of_scope = self.pending.setdefault(scope, Counter())

@@ -19,7 +19,7 @@ __all__ = ["CounterWatch"]
 
 log = logging.getLogger(__name__)
 
-MOST_LOGGED = 20
+MAX_LOGGED = 20
 
 
 class CounterWatch:
@@ -65,5 +65,5 @@ def _log(differences: list[CounterDifference]) -> None:
     if differences:
         log.warning(
             "counters rebuilt from the ledger",
-            extra={"differences": len(differences), "first": [str(item) for item in differences[:MOST_LOGGED]]},
+            extra={"differences": len(differences), "first": [str(item) for item in differences[:MAX_LOGGED]]},
         )

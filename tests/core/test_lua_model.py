@@ -63,8 +63,8 @@ class Dice(random.Random):
     def chance(self, percent: float) -> bool:
         return self.random() * 100 < percent
 
-    def maybe(self, percent: float, most: int) -> int | None:
-        return self.randint(0, most) if self.chance(percent) else None
+    def maybe(self, percent: float, maximum: int) -> int | None:
+        return self.randint(0, maximum) if self.chance(percent) else None
 
     def amount(self) -> int:
         return self.choice([0, 1, self.randint(0, self.scale), self.randint(0, self.scale), self.scale])

@@ -112,7 +112,7 @@ def test_a_process_with_another_number_of_shards_is_refused(module: str, databas
 
 
 async def _agreed_on(database_url: str, shard_count: int) -> None:
-    pool = await open_pool(Secret(database_url), most=1, application="test")
+    pool = await open_pool(Secret(database_url), max_connections=1, application="test")
     await agree_on_shards(pool, shard_count)
     await pool.close()
 

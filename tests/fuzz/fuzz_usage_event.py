@@ -11,7 +11,7 @@ from uuid import UUID
 
 from core.principal import AccountId, KeyId
 from core.usage.token_usage import TokenUsage
-from core.usage.usage_event import MOST_TOKENS, MalformedEvent, Outcome, UsageEvent, day_of, read_fields
+from core.usage.usage_event import MAX_TOKENS, MalformedEvent, Outcome, UsageEvent, day_of, read_fields
 from tests.fuzz.damage import Fuzzer
 
 
@@ -25,7 +25,7 @@ def fuzz_one(data: bytes) -> None:
     assert event.account_id > 0
     assert event.key_id > 0
     assert 0 <= event.cost < 2**53
-    assert all(0 <= count <= MOST_TOKENS for count in event.usage.as_tuple())
+    assert all(0 <= count <= MAX_TOKENS for count in event.usage.as_tuple())
 
 
 def _event(outcome: Outcome, *, stream: bool, usage: TokenUsage) -> bytes:

@@ -191,7 +191,7 @@ async def test_bodies_of_100_megabytes_leave_no_trace_in_memory(
     strict: RunningGateway, anybody: Customer, announced: bool
 ) -> None:
     before = strict.resident_bytes()
-    most = before
+    maximum = before
     async with many_wires(strict, 4) as clients:
         sending = []
         for client in clients:
@@ -201,12 +201,12 @@ async def test_bodies_of_100_megabytes_leave_no_trace_in_memory(
         answers = [await client.answer() for client in clients]
         for task in sending:
             while not task.done():
-                most = max(most, strict.resident_bytes())
+                maximum = max(maximum, strict.resident_bytes())
                 await asyncio.wait([task], timeout=0.05)
             await stop(task)
 
     assert [head.status for head, _ in answers] == [413] * 4
-    assert most - before < 24 * MEBIBYTE
+    assert maximum - before < 24 * MEBIBYTE
 
 
 async def test_a_large_body_within_the_limit_is_served(strict: RunningGateway, anybody: Customer) -> None:

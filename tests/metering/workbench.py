@@ -171,7 +171,7 @@ class Workbench:
 
 @asynccontextmanager
 async def workbench(database_url: str, redis_url: str) -> AsyncIterator[Workbench]:
-    pool = await open_pool(Secret(database_url), most=8, application="test")
+    pool = await open_pool(Secret(database_url), max_connections=8, application="test")
     redis = connect_redis(Secret(redis_url))
     try:
         yield Workbench(pool, redis)

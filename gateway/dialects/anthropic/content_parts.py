@@ -30,7 +30,7 @@ IMAGE_BYTES = {
 """How each begins. Clients name a type by a file's ending, or always the same one; Anthropic looks."""
 PDF, PDF_BYTES = "application/pdf", "JVBERi"
 """`%PDF` as base64 begins it."""
-LONGEST_BEGINNING = 16
+MAX_BEGINNING = 16
 """Characters of base64: 12 bytes."""
 
 
@@ -94,7 +94,7 @@ def _image_source(url: str, place: str) -> Block:
 
 def _seen_type(data: str) -> str | None:
     try:
-        beginning = base64.b64decode(data[:LONGEST_BEGINNING])
+        beginning = base64.b64decode(data[:MAX_BEGINNING])
     except ValueError:
         return None
     return next((name for name, begins in IMAGE_BYTES.items() if begins.match(beginning)), None)

@@ -32,7 +32,7 @@ class OpenThoughts:
         self._characters += sum(map(len, block.values()))
 
     def add(self, index: int, field: str, text: str) -> None:
-        """A piece of a block; of one that was never opened nobody knows the place."""
+        """A piece of a block; of one that was never opened the place is unknown."""
         self._characters += len(text)
         thought = self._by_index.get(index)
         if thought is not None and self._characters <= MAX_THOUGHT_CHARACTERS:
@@ -62,7 +62,7 @@ class _OpenThought:
 
 
 class OpenTools:
-    """A block that is not open here is no tool call of the client's: pieces of its input are nobody's arguments."""
+    """A block that is not open here is no tool call of the client's: pieces of its input are dropped."""
 
     __slots__ = ("_by_index", "_unsent", "opened")
 

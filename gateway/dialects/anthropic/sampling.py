@@ -39,10 +39,10 @@ def sampling(document: dict[str, Any], *, model: str, thinks: bool) -> dict[str,
     return wanted
 
 
-def _below_one(value: object, name: str, most: int) -> float | None:
+def _below_one(value: object, name: str, maximum: int) -> float | None:
     """1 is the default of both; a temperature of OpenAI's above it becomes 1, Anthropic's highest."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise InvalidRequest(f"`{name}` must be a number from 0 to {most}.", param=name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= maximum:
+        raise InvalidRequest(f"`{name}` must be a number from 0 to {maximum}.", param=name)
     return value if value < 1 else None

@@ -15,8 +15,8 @@ from gateway.errors import InvalidRequest
 
 __all__ = ["Thinking", "thinking"]
 
-LEAST_BUDGET = 1_024
-MOST_BUDGET = 32_000
+MIN_BUDGET = 1_024
+MAX_BUDGET = 32_000
 SHARE_PERCENT = {"minimal": 10, "low": 20, "medium": 50, "high": 80, "xhigh": 90, "max": 95}
 EFFORT = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 TAKES_A_BUDGET = re.compile(r"claude-(?:3|[a-z]+-(?:4(?![-.]\d\b)|4[-.][0-5]\b))")
@@ -110,9 +110,9 @@ def _adaptive(wish: _Wish) -> Thinking:
 
 def _budgeted(wish: _Wish, max_tokens: int) -> Thinking:
     """An effort is a hint: where no budget fits, the model answers without."""
-    budget = wish.budget or min(MOST_BUDGET, max_tokens * SHARE_PERCENT[wish.effort] // 100)
-    budget = min(max(budget, LEAST_BUDGET), max_tokens - 1)
-    if budget < LEAST_BUDGET:
+    budget = wish.budget or min(MAX_BUDGET, max_tokens * SHARE_PERCENT[wish.effort] // 100)
+    budget = min(max(budget, MIN_BUDGET), max_tokens - 1)
+    if budget < MIN_BUDGET:
         return UNSAID
     config: dict[str, Any] = {"type": "enabled", "budget_tokens": budget}
     if wish.hidden:
@@ -141,8 +141,8 @@ def _fitted(config: dict[str, Any], max_tokens: int | None) -> dict[str, Any]:
     budget = config.get("budget_tokens")
     if max_tokens is None or type(budget) is not int or budget < max_tokens:
         return config
-    if max_tokens <= LEAST_BUDGET:
+    if max_tokens <= MIN_BUDGET:
         raise InvalidRequest(
-            f"`thinking` needs more than {LEAST_BUDGET} tokens of output; {max_tokens} are left.", param="thinking"
+            f"`thinking` needs more than {MIN_BUDGET} tokens of output; {max_tokens} are left.", param="thinking"
         )
     return {**config, "budget_tokens": max_tokens - 1}

@@ -41,13 +41,13 @@ def _input(value: object, place: str) -> dict[str, Any] | orjson.Fragment:
     try:
         arguments = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return _mended(text)
+        return _repaired(text)
     if isinstance(arguments, dict):
         return orjson.Fragment(text)
     return {} if arguments is None else {WRAPPED: orjson.Fragment(text)}
 
 
-def _mended(text: str) -> dict[str, Any]:
+def _repaired(text: str) -> dict[str, Any]:
     """Half a surrogate pair, which others' parsers take, becomes a replacement character."""
     try:
         arguments = load(text.encode("utf-8", "replace"))

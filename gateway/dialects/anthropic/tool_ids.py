@@ -18,7 +18,7 @@ class ToolIds:
     def __init__(self) -> None:
         self._used: set[str] = set()
         self._numbers: dict[str, int] = {}
-        """The last one that each id was given: nobody counts from 1 for every call."""
+        """The last one that each id was given: so that no call counts from 1 again."""
         self._unanswered: dict[str, deque[str]] = {}
         self._answered: dict[str, str] = {}
 

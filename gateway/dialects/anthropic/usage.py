@@ -62,7 +62,7 @@ class UsageReport:
 
     @property
     def oddity(self) -> str | None:
-        """Calls of the provider's own tools, which cost money beside the tokens: nobody here asks for them."""
+        """Calls of the provider's own tools, which cost money beside the tokens: we never ask for them."""
         calls = self._fields.get("server_tool_use")
         counted = calls.items() if isinstance(calls, dict) else []
         told = [f"{identifier(name)}={count}" for name, count in counted if type(count) is int and count > 0]

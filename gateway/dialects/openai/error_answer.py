@@ -7,7 +7,7 @@ from gateway.inbound.headers import Headers
 
 __all__ = ["error_answer"]
 
-LONGEST_RETRY_AFTER = 60.0
+MAX_RETRY_AFTER = 60.0
 """Above 120 seconds one official SDK gives up at once and the other sleeps for as long as it is told."""
 
 
@@ -15,7 +15,7 @@ def error_answer(error: GatewayError) -> tuple[int, Headers, bytes]:
     """Status, headers, body."""
     headers: Headers = [(b"content-type", b"application/json")]
     if error.retry_after is not None and error.should_retry is not False:
-        milliseconds = max(1, round(min(error.retry_after, LONGEST_RETRY_AFTER) * 1000))
+        milliseconds = max(1, round(min(error.retry_after, MAX_RETRY_AFTER) * 1000))
         headers.append((b"retry-after-ms", b"%d" % milliseconds))
         headers.append((b"retry-after", b"%d" % -(-milliseconds // 1000)))
     if error.should_retry is not None:

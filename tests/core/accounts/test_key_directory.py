@@ -60,7 +60,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(database_url: str, redis_url: str) -> AsyncIterator[Bench]:
-    pool = await open_pool(Secret(database_url), most=8, application="test")
+    pool = await open_pool(Secret(database_url), max_connections=8, application="test")
     redis = connect_redis(Secret(redis_url))
     try:
         account = await pool.fetchval(

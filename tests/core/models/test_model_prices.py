@@ -103,5 +103,5 @@ def test_the_bound_holds_whatever_tier_is_served(
 
     bound = prices.bound(usage.prompt, asked)
 
-    most = usage.prompt * bound.highest_input_price + usage.completion * bound.highest_output_price
-    assert prices.cost(usage, served, asked) <= most
+    maximum = usage.prompt * bound.highest_input_price + usage.completion * bound.highest_output_price
+    assert prices.cost(usage, served, asked) <= maximum

@@ -17,8 +17,8 @@ def silent_port() -> Iterator[int]:
 
 
 async def test_a_pool_opens_while_postgres_is_away_and_works_when_it_is_there(database_url: str) -> None:
-    away = await open_pool(Secret("postgresql://nobody@127.0.0.1:1/none"), most=1, application="test")
-    there = await open_pool(Secret(database_url), most=1, application="test")
+    away = await open_pool(Secret("postgresql://nobody@127.0.0.1:1/none"), max_connections=1, application="test")
+    there = await open_pool(Secret(database_url), max_connections=1, application="test")
 
     assert await there.fetchval("SHOW timezone") == "UTC"
 
@@ -42,7 +42,7 @@ async def test_a_pool_whose_postgres_does_not_answer_fails_when_it_is_used(
     url = Secret(f"postgresql://u:p@127.0.0.1:{silent_port}/x?sslmode=disable")
 
     async with asyncio.timeout(5):
-        pool = await open_pool(url, most=2, application="test")
+        pool = await open_pool(url, max_connections=2, application="test")
         with pytest.raises(TimeoutError):
             await pool.fetchval("SELECT 1")
         pool.terminate()
@@ -50,7 +50,7 @@ async def test_a_pool_whose_postgres_does_not_answer_fails_when_it_is_used(
 
 async def test_a_statement_that_runs_too_long_is_cut(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "STATEMENT_SECONDS", 0.2)
-    pool = await open_pool(Secret(database_url), most=1, application="test")
+    pool = await open_pool(Secret(database_url), max_connections=1, application="test")
 
     with pytest.raises(TimeoutError):
         await pool.execute("SELECT pg_sleep(20)")
@@ -60,7 +60,7 @@ async def test_a_statement_that_runs_too_long_is_cut(database_url: str, monkeypa
 
 
 async def test_a_session_says_whose_it_is(database_url: str) -> None:
-    pool = await open_pool(Secret(database_url), most=1, application="poindexter-test")
+    pool = await open_pool(Secret(database_url), max_connections=1, application="poindexter-test")
 
     assert await pool.fetchval("SHOW application_name") == "poindexter-test"
 

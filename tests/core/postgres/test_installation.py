@@ -12,7 +12,7 @@ from tests.services import postgres
 
 
 async def test_the_first_process_stores_the_number_and_another_number_is_refused(database_url: str) -> None:
-    pool = await open_pool(Secret(database_url), most=1, application="test")
+    pool = await open_pool(Secret(database_url), max_connections=1, application="test")
 
     await agree_on_shards(pool, 16)
     await agree_on_shards(pool, 16)
@@ -23,7 +23,7 @@ async def test_the_first_process_stores_the_number_and_another_number_is_refused
 
 
 async def test_of_many_that_arrive_at_once_one_number_wins(database_url: str) -> None:
-    pool = await open_pool(Secret(database_url), most=8, application="test")
+    pool = await open_pool(Secret(database_url), max_connections=8, application="test")
 
     answers = await asyncio.gather(
         *(agree_on_shards(pool, count) for count in (1, 2, 3, 4) * 2), return_exceptions=True
@@ -46,7 +46,7 @@ async def test_a_read_only_database_still_refuses_another_number(database_url: s
 
 
 async def test_a_database_without_tables_is_waited_for(empty_database_url: str) -> None:
-    pool = await open_pool(Secret(empty_database_url), most=1, application="test")
+    pool = await open_pool(Secret(empty_database_url), max_connections=1, application="test")
     waiting = asyncio.create_task(agree_when_reachable(pool, 16))
     with pytest.raises(asyncpg.UndefinedTableError):
         await agree_on_shards(pool, 16)

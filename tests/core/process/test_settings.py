@@ -10,8 +10,8 @@ from core.process.settings import Secret, SettingsError, load, setting, unknown_
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     database_url: Secret
-    batch_size: int = setting(1000, least=1, most=10_000)
-    idle_seconds: float = setting(2.5, least=0.1)
+    batch_size: int = setting(1000, minimum=1, maximum=10_000)
+    idle_seconds: float = setting(2.5, minimum=0.1)
     verbose: bool = False
     directory: Path = Path("/var")
     label: str | None = None

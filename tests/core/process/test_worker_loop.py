@@ -73,7 +73,7 @@ async def test_a_loop_that_was_stopped_before_does_nothing() -> None:
 async def test_failures_are_counted_logged_and_answered_with_growing_pauses(caplog: pytest.LogCaptureFixture) -> None:
     work = Work(*[ConnectionError("no answer")] * 4, False)
     failures: list[None] = []
-    loop = WorkerLoop("ledger", work, interval=0.02, longest_pause=0.2, on_failure=lambda: failures.append(None))
+    loop = WorkerLoop("ledger", work, interval=0.02, max_pause=0.2, on_failure=lambda: failures.append(None))
 
     with caplog.at_level(logging.WARNING, "core.process.worker_loop"):
         await loop.run(work.stop)
@@ -87,7 +87,7 @@ async def test_failures_are_counted_logged_and_answered_with_growing_pauses(capl
 async def test_success_ends_the_growing_of_the_pauses() -> None:
     work = Work(OSError(), OSError(), True, OSError(), True)
 
-    await WorkerLoop("test", work, interval=0.01, longest_pause=5).run(work.stop)
+    await WorkerLoop("test", work, interval=0.01, max_pause=5).run(work.stop)
 
     assert [round(pause, 1) for pause in work.pauses] == [0.1, 0.2, 0.0, 0.1]
 

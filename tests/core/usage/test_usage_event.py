@@ -12,8 +12,8 @@ from core.principal import AccountId, KeyId
 from core.usage.token_usage import TokenUsage
 from core.usage.usage_event import (
     LARGEST_NUMBER,
-    LONGEST_TEXT,
-    MOST_TOKENS,
+    MAX_TEXT_LENGTH,
+    MAX_TOKENS,
     MalformedEvent,
     Outcome,
     UsageEvent,
@@ -27,7 +27,7 @@ LAST_MILLISECOND = 253_402_300_799_999
 """Of the year 9999."""
 IDS = st.integers(1, LARGEST_NUMBER)
 NUMBERS = st.integers(0, LARGEST_NUMBER)
-TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=LONGEST_TEXT)
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=MAX_TEXT_LENGTH)
 EVENTS = st.builds(
     UsageEvent,
     event_id=st.uuids(),
@@ -39,7 +39,7 @@ EVENTS = st.builds(
     provider=TEXTS,
     target=TEXTS,
     upstream_request_id=TEXTS,
-    usage=st.builds(TokenUsage, *[st.integers(0, MOST_TOKENS)] * 6),
+    usage=st.builds(TokenUsage, *[st.integers(0, MAX_TOKENS)] * 6),
     weights=st.tuples(*[NUMBERS] * 6),
     price_version=TEXTS,
     cost=NUMBERS,
@@ -75,7 +75,7 @@ EVENT = UsageEvent(
     first_byte_ms=200,
 )
 FIELDS: dict[str, Any] = orjson.loads(replace(EVENT, owed=400_000).encode())
-NO_VALUES: list[Any] = [None, [], {}, "", "x", -1, 1.5, True, 2**60, [1], {"a": 1}, "é\0", "x" * (LONGEST_TEXT + 1)]
+NO_VALUES: list[Any] = [None, [], {}, "", "x", -1, 1.5, True, 2**60, [1], {"a": 1}, "é\0", "x" * (MAX_TEXT_LENGTH + 1)]
 ALLOWED: dict[str, list[Any]] = {
     **{name: ["", "x"] for name in ("model", "provider", "target", "upstream_id", "price", "estimated")},
     "stream": [True],
@@ -141,7 +141,7 @@ def test_token_classes_are_six_whole_numbers(name: str, numbers: list[Any]) -> N
 
 def test_more_tokens_than_any_answer_has_are_malformed() -> None:
     with pytest.raises(MalformedEvent, match="more than"):
-        UsageEvent.decode(orjson.dumps({**FIELDS, "tokens": [0, 0, 0, 0, MOST_TOKENS + 1, 0]}))
+        UsageEvent.decode(orjson.dumps({**FIELDS, "tokens": [0, 0, 0, 0, MAX_TOKENS + 1, 0]}))
 
 
 @pytest.mark.parametrize("at", [LAST_MILLISECOND + 1, LARGEST_NUMBER])

@@ -93,7 +93,7 @@ def test_the_longest_unseen_keys_are_forgotten_first() -> None:
     trust = allowance(ALICE, BOB)
     trust.remember(ALICE, PERIOD, 1001.0)
 
-    for number in range(module.MOST_KEYS - 1):
+    for number in range(module.MAX_KEYS - 1):
         trust.remember(Principal(AccountId(9), KeyId(1000 + number)), PERIOD, 1002.0)
 
     assert trust.admit(ALICE, 1, 1003.0)

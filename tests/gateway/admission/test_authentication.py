@@ -70,7 +70,7 @@ async def test_other_keys_do_not_push_out_the_one_that_is_in_use(
 async def authentication(installation: Installation) -> AsyncIterator[Authentication]:
     pipeline = RedisPipeline(Secret(installation.redis_url), [], reply_seconds=2.0)
     running = asyncio.create_task(pipeline.run())
-    pool = await open_pool(Secret(installation.database_url), most=2, application="test")
+    pool = await open_pool(Secret(installation.database_url), max_connections=2, application="test")
     redis = connect_redis(Secret(installation.redis_url))
     directory = KeyDirectory(pool, redis, shard_count=SHARDS)
     try:

@@ -7,7 +7,7 @@ import pytest
 import gateway.upstreams.circuit_breaker
 from gateway.upstreams.circuit_breaker import TRANSITIONS, Action, Circuit, CircuitBreaker, Event, State
 
-BREAKER = CircuitBreaker(threshold=3, pause=5.0, longest_pause=60.0)
+BREAKER = CircuitBreaker(threshold=3, pause=5.0, max_pause=60.0)
 NOW = 1000.0
 A, B, C = 1, 2, 3
 CLOSED = Circuit(failures=1, accounts=frozenset((B,)), pause=5.0, openings=4)

@@ -1,6 +1,6 @@
 """C9: a provider's rate limit pauses whom it has refused; others find out one at a time whether it is about them."""
 
-from gateway.upstreams.rate_pause import MOST_ACCOUNTS, NO_PAUSE, RatePause
+from gateway.upstreams.rate_pause import MAX_ACCOUNTS, NO_PAUSE, RatePause
 
 NOW = 1000.0
 A, B, C = 1, 2, 3
@@ -48,7 +48,7 @@ def test_a_new_pause_forgets_whom_the_last_one_refused() -> None:
 
 def test_probing_has_an_end() -> None:
     pause = PAUSED
-    for account in range(MOST_ACCOUNTS):
+    for account in range(MAX_ACCOUNTS):
         pause = pause.refused(account, wait=1.0, now=NOW, probe=True)
 
-    assert not pause.admits(MOST_ACCOUNTS + 1, NOW)
+    assert not pause.admits(MAX_ACCOUNTS + 1, NOW)

@@ -57,12 +57,12 @@ def test_a_value_stays_inside_its_limits(schema: dict[str, Any], allowed: set[An
 
 
 @pytest.mark.parametrize(("least", "most"), [(0, 3), (20, 20), (7, 9)])
-def test_strings_and_arrays_have_allowed_lengths(least: int, most: int) -> None:
-    text = document({"type": "string", "minLength": least, "maxLength": most})
-    items = document({"type": "array", "items": {"type": "null"}, "minItems": least, "maxItems": most})
+def test_strings_and_arrays_have_allowed_lengths(minimum: int, maximum: int) -> None:
+    text = document({"type": "string", "minLength": minimum, "maxLength": maximum})
+    items = document({"type": "array", "items": {"type": "null"}, "minItems": minimum, "maxItems": maximum})
 
-    assert least <= len(text) <= most
-    assert least <= len(items) <= most
+    assert minimum <= len(text) <= maximum
+    assert minimum <= len(items) <= maximum
 
 
 def test_every_required_property_is_there_however_deep() -> None:
