@@ -64,7 +64,9 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]) -> AsyncIterator[Gateway]:
+async def open_gateway(
+    settings: GatewaySettings, environment: Mapping[str, str], failpoints: Failpoints
+) -> AsyncIterator[Gateway]:
     """Everything running; on leaving, what is still unwritten goes to Redis or to the spool.
 
     Raises ModelsFileError or OSError when the models file can't be used, SpoolUnusable, and WrongInstallation. Redis
@@ -73,7 +75,6 @@ async def open_gateway(settings: GatewaySettings, environment: Mapping[str, str]
     lease_ms = round(settings.gateway_lease_seconds * 1000)
     shard_count = settings.redis_shards
     breaker = CircuitBreaker()
-    failpoints = Failpoints(environment.get("POINDEXTER_FAILPOINT", ""))
     catalog = Catalog(
         settings.gateway_models_file, environment, connect_seconds=settings.gateway_connect_seconds, breaker=breaker
     )

@@ -24,7 +24,7 @@ from deploy.local.servers.ports import LOOPBACK, free_port
 from deploy.local.servers.postgres import PostgresServer
 from deploy.local.servers.valkey import ValkeyServer
 from deploy.local.services.service import Process, Service
-from deploy.office import Office, OfficeSettings, open_office
+from deploy.services import Services, ServiceSettings, open_services
 from loadtests.cores import Cores, on_cores
 from loadtests.process_usage import processes_below
 from portal_api.api_keys import KeyLimits
@@ -206,14 +206,14 @@ def _mock_upstream() -> Iterator[tuple[int, int]]:
 
 async def _create_key(environment: Mapping[str, str]) -> str:
     """Every kind of limit is set, on the account and on the key, and none stands in the way."""
-    settings = OfficeSettings(
+    settings = ServiceSettings(
         database_url=Secret(environment["DATABASE_URL"]),
         redis_url=Secret(environment["REDIS_URL"]),
         api_key_pepper=Secret(environment["API_KEY_PEPPER"]),
     )
-    async with open_office(settings) as office:
-        account = await office.accounts.create("bench", "pro", cap_nano_usd=CAP)
-        await _raise_limits(office, account.account_id)
+    async with open_services(settings) as services:
+        account = await services.accounts.create("bench", "pro", cap_nano_usd=CAP)
+        await _raise_limits(services, account.account_id)
         limits = KeyLimits(
             models=tuple(name for name, _, _ in _routes()),
             requests_per_minute=MOST_PER_MINUTE,
@@ -221,13 +221,13 @@ async def _create_key(environment: Mapping[str, str]) -> str:
             concurrent_requests=MOST_AT_ONCE,
             cap_nano_usd=CAP,
         )
-        return (await office.api_keys.create(account.account_id, "bench", limits)).key.text
+        return (await services.api_keys.create(account.account_id, "bench", limits)).key.text
 
 
-async def _raise_limits(office: Office, account_id: int) -> None:
+async def _raise_limits(services: Services, account_id: int) -> None:
     limits = (MOST_PER_MINUTE, MOST_TOKENS_PER_MINUTE, MOST_AT_ONCE)
-    await office.pool.execute(RAISE_LIMITS, account_id, *limits)
-    await office.publication.publish_missing()
+    await services.pool.execute(RAISE_LIMITS, account_id, *limits)
+    await services.publication.publish_missing()
 
 
 def _routes() -> list[tuple[str, str, str]]:

@@ -6,6 +6,5 @@ Usage events become a ledger: none lost, none counted twice.
 3. `repair` ends what dead gateways left behind, and sets the counters in Redis right.
 4. `proof` compares the upstreams' own record, the events and their sums.
 
-`admin` is the port for health checks and metrics, `gauges` measures how far behind the ledger is; `settings`, `metrics`
-and `errors` serve all of them.
+`gauges` measures how far behind the ledger is; `settings`, `metrics` and `errors` serve all of them.
 """

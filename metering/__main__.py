@@ -24,14 +24,16 @@ from redis.exceptions import RedisError
 from core.postgres.connections import open_pool
 from core.postgres.installation import WrongInstallation, agree_when_reachable
 from core.postgres.migrations import migrations, pending_migrations
+from core.process.admin_port import Check, admin_application, all_ready, serve_admin
+from core.process.exit_codes import FAILED, OK
 from core.process.failpoints import Failpoints
 from core.process.listener import CannotListen, open_listener
 from core.process.logs import configure_logs
-from core.process.settings import SettingsError, load, unknown_names
+from core.process.settings import SettingsError, load
+from core.process.startup import refuse, warn_of_unknown_names
 from core.process.worker_loop import WorkerLoop
 from core.redis.connections import connect_redis
 from core.redis.keys import ShardKeys, shards
-from metering.admin import Check, serve_admin
 from metering.gauges import Gauges
 from metering.ingest.consumer import Consumer
 from metering.ingest.dead_letters import DeadLetters
@@ -47,6 +49,7 @@ from metering.settings import MeteringSettings, shard_numbers
 
 log = logging.getLogger("metering")
 
+NAME = "Metering"
 PARTITION_SECONDS = 3600.0
 GAUGE_SECONDS = 5.0
 FORGET_SECONDS = 600.0
@@ -79,7 +82,8 @@ class Metering:
     async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
         checks: dict[str, Check] = {"postgres": self._check_schema, "redis": self._redis.ping}
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(serve_admin(listener, checks, stop))
+            application = admin_application(lambda: all_ready(checks))
+            tasks.create_task(serve_admin(listener, application, stop))
             if not await self._agreed(stop):
                 return
             for loop in self._loops():
@@ -186,30 +190,27 @@ async def run(settings: MeteringSettings, listener: socket.socket, failpoints: F
 
 
 def main() -> int:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Metering has no file to read again.
     try:
         settings = load(MeteringSettings, os.environ)
         shard_numbers(settings.metering_shards, settings.redis_shards)
         failpoints = Failpoints(os.environ.get("POINDEXTER_FAILPOINT", ""))
     except (SettingsError, ValueError) as error:
-        problems = "".join(f"  {problem}\n" for problem in str(error).splitlines())
-        sys.stderr.write(f"Metering can't start:\n{problems}")
-        return os.EX_CONFIG  # A supervisor must not try this again.
+        return refuse(NAME, str(error).splitlines())
     try:
         listener = open_listener(settings.metering_admin_host, settings.metering_admin_port, setting="METERING_ADMIN")
     except CannotListen as error:
         sys.stderr.write(f"Metering {error}\n")
-        return 1
+        return FAILED
     configure_logs(settings.log_level)
-    for name, closest in unknown_names(MeteringSettings, os.environ, "METERING_").items():
-        log.warning("a variable sets nothing", extra={"variable": name, "closest": closest})
+    warn_of_unknown_names(MeteringSettings, os.environ, "METERING_")
     disable_created_metrics()  # type: ignore[no-untyped-call]  # Twice the series, for nothing that we show.
     log.info("metering started", extra={"admin": "http://{}:{}".format(*listener.getsockname()[:2])})
-    status = 0
+    status = OK
     try:
         uvloop.run(run(settings, listener, failpoints))
     except* WrongInstallation as group:
-        sys.stderr.write(f"Metering can't run:\n  {group.exceptions[0]}\n")
-        status = os.EX_CONFIG
+        status = refuse(NAME, [str(group.exceptions[0])])
     log.info("metering stopped")
     return status
 

@@ -27,7 +27,7 @@ from core.principal import AccountId, KeyId
 from core.process.settings import Secret
 from core.redis.keys import ShardKeys, shards
 from core.usage.usage_event import UsageEvent
-from deploy.office import Office, OfficeSettings, open_office
+from deploy.services import Services, ServiceSettings, open_services
 from portal_api.api_keys import KeyLimits
 from tests.running_gateway import RunningGateway
 
@@ -71,7 +71,7 @@ class Installation:
         self._gateways: list[RunningGateway] = []
         self._office_thread = ThreadPoolExecutor(1)
         self._runner: asyncio.Runner | None = None
-        self._open: Office | None = None
+        self._open: Services | None = None
         self._closing = AsyncExitStack()
 
     @property
@@ -112,39 +112,39 @@ class Installation:
         """A new account with one key. `account` sets columns of its row, None for no limit at all:
         requests_per_minute, tokens_per_minute, concurrent_requests, cap_nano_usd."""
 
-        async def create(office: Office) -> Customer:
-            made = await office.accounts.create("a customer", plan, cap_nano_usd=cap)
+        async def create(services: Services) -> Customer:
+            made = await services.accounts.create("a customer", plan, cap_nano_usd=cap)
             if account:
                 columns = ", ".join(f"{name} = ${number}" for number, name in enumerate(account, 2))
                 statement = f"UPDATE accounts SET {columns}, revision = revision + 1 WHERE account_id = $1"  # noqa: S608
-                await office.pool.execute(statement, made.account_id, *account.values())
-                await office.publication.account(made.account_id)
-            created = await office.api_keys.create(made.account_id, "a key", key)
+                await services.pool.execute(statement, made.account_id, *account.values())
+                await services.publication.account(made.account_id)
+            created = await services.api_keys.create(made.account_id, "a key", key)
             return Customer(made.account_id, created.summary.key_id, created.key.text)
 
-        return self.at_the_office(create)
+        return self.with_services(create)
 
     def another_key(self, customer: Customer, key: KeyLimits | None = None) -> Customer:
-        async def create(office: Office) -> Customer:
-            created = await office.api_keys.create(customer.account_id, "another key", key)
+        async def create(services: Services) -> Customer:
+            created = await services.api_keys.create(customer.account_id, "another key", key)
             return Customer(customer.account_id, created.summary.key_id, created.key.text)
 
-        return self.at_the_office(create)
+        return self.with_services(create)
 
-    def at_the_office(self, work: Callable[[Office], Coroutine[Any, Any, Result]]) -> Result:
+    def with_services(self, work: Callable[[Services], Coroutine[Any, Any, Result]]) -> Result:
         """Do something with the portal's services, on the loop of the one thread that has them open."""
         return self._office_thread.submit(self._at_the_office, work).result(PATIENCE_SECONDS)
 
     @asynccontextmanager
-    async def office(self) -> AsyncIterator[Office]:
-        settings = OfficeSettings(
+    async def services(self) -> AsyncIterator[Services]:
+        settings = ServiceSettings(
             database_url=Secret(self.database_url),
             redis_url=Secret(self.redis_url),
             redis_shards=SHARDS,
             api_key_pepper=Secret(PEPPER),
         )
-        async with open_office(settings) as office:
-            yield office
+        async with open_services(settings) as services:
+            yield services
 
     def keys_of(self, customer: Customer) -> ShardKeys:
         return ShardKeys.of(customer.account_id, SHARDS)
@@ -198,7 +198,7 @@ class Installation:
         self._office_thread.submit(self._close_office).result(PATIENCE_SECONDS)
         self._office_thread.shutdown()
 
-    def _at_the_office(self, work: Callable[[Office], Coroutine[Any, Any, Result]]) -> Result:
+    def _at_the_office(self, work: Callable[[Services], Coroutine[Any, Any, Result]]) -> Result:
         if self._runner is None:
             self._runner = asyncio.Runner()
             self._runner.run(self._open_office())
@@ -206,7 +206,7 @@ class Installation:
         return self._runner.run(work(self._open))
 
     async def _open_office(self) -> None:
-        self._open = await self._closing.enter_async_context(self.office())
+        self._open = await self._closing.enter_async_context(self.services())
 
     def _close_office(self) -> None:
         if self._runner is not None:

@@ -141,6 +141,8 @@ class ModelsFile:
     @classmethod
     def read(cls, path: Path, environment: Mapping[str, str]) -> "ModelsFile":
         """Raises ModelsFileError, and OSError for a file that can't be read at all."""
+        if path.exists() and not path.is_file():  # Reading a pipe would wait for ever.
+            raise ModelsFileError(["it is not a regular file"])
         try:
             return cls.parse(path.read_text(), environment)
         except UnicodeDecodeError:

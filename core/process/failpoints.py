@@ -18,9 +18,9 @@ class Failpoints:
 
     def __init__(self, specification: str = "") -> None:
         self._name, _, nth = specification.partition(":")
+        if nth and not (nth.isascii() and nth.isdigit() and int(nth)):
+            raise ValueError(f"POINDEXTER_FAILPOINT is {specification!r}: after the colon stands a number, from 1")
         self._left = int(nth or 1)
-        if self._left < 1:
-            raise ValueError(f"{specification!r}: a place is reached for the first time at 1")
 
     def reach(self, name: str) -> None:
         """Does not return when this is the place and the time to die."""

@@ -35,7 +35,7 @@ def create(name: str, plan: str, cap: int | None, state_directory: Path, as_json
         if not as_json:
             click.echo(f"\nNext: poindexter keys create {account.account_id}")
 
-    change_it(state_directory, lambda office: office.accounts.create(name, plan, cap_nano_usd=cap), show)
+    change_it(state_directory, lambda services: services.accounts.create(name, plan, cap_nano_usd=cap), show)
 
 
 @accounts.command("list")
@@ -43,7 +43,7 @@ def create(name: str, plan: str, cap: int | None, state_directory: Path, as_json
 @json_option
 def list_accounts(state_directory: Path, as_json: bool) -> None:
     """Every account."""
-    _show(ask(state_directory, lambda office: office.accounts.list()), as_json=as_json)
+    _show(ask(state_directory, lambda services: services.accounts.list()), as_json=as_json)
 
 
 @accounts.command()
@@ -56,7 +56,7 @@ def change(account_id: int, cap: int | None, status: str | None, state_directory
     """Change the account ACCOUNT_ID. Holds on the very next request, on every gateway."""
     change_it(
         state_directory,
-        lambda office: office.accounts.change(AccountId(account_id), status=status, cap_nano_usd=cap),
+        lambda services: services.accounts.change(AccountId(account_id), status=status, cap_nano_usd=cap),
         lambda account: _show_one(account, as_json=as_json),
     )
 

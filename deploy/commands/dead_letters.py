@@ -11,8 +11,8 @@ import click
 from core.usage.money import format_usd
 from deploy.commands.options import ID, json_option, state_option
 from deploy.commands.running import ask
-from deploy.office import Office
 from deploy.printing import document, fail, table
+from deploy.services import Services
 from metering.errors import RedisNotSynced
 from metering.ingest.dead_letters import DeadLetters, ParkedEntry, Selection
 
@@ -37,7 +37,7 @@ def dead_letters() -> None:
 @json_option
 def list_letters(ended: bool, state_directory: Path, as_json: bool) -> None:
     """What waits, and why."""
-    found = ask(state_directory, lambda office: _letters(office).list(ended=ended, limit=MAX_LISTED))
+    found = ask(state_directory, lambda services: _letters(services).list(ended=ended, limit=MAX_LISTED))
     if as_json:
         document([_readable(letter) for letter in found])
         return
@@ -56,7 +56,7 @@ def list_letters(ended: bool, state_directory: Path, as_json: bool) -> None:
     columns = ("id", "parked", "account", "charged", "stream", "state", "reason")
     table(columns, rows, empty="No dead letter: every usage event is in the ledger.")
     if len(found) == MAX_LISTED:
-        waiting = ask(state_directory, lambda office: _letters(office).waiting())
+        waiting = ask(state_directory, lambda services: _letters(services).waiting())
         click.echo(f"The first {MAX_LISTED}; {waiting.letters:,} wait, with {format_usd(waiting.charged)}.")
 
 
@@ -65,7 +65,7 @@ def list_letters(ended: bool, state_directory: Path, as_json: bool) -> None:
 @state_option
 def show(dead_letter_id: int, state_directory: Path) -> None:
     """The dead letter DEAD_LETTER_ID with everything it holds."""
-    letter = ask(state_directory, lambda office: _letters(office).show(dead_letter_id))
+    letter = ask(state_directory, lambda services: _letters(services).show(dead_letter_id))
     if letter is None:
         fail(f"There is no dead letter {dead_letter_id}. `poindexter dead-letters list` shows them.")
     document(_readable(letter))
@@ -109,8 +109,8 @@ def write_off(
     click.echo(f"Written off: {count:,}.")
 
 
-def _letters(office: Office) -> DeadLetters:
-    return DeadLetters(office.pool, office.redis)
+def _letters(services: Services) -> DeadLetters:
+    return DeadLetters(services.pool, services.redis)
 
 
 def _selection(dead_letter_id: int | None, everything: bool, reason: str) -> Selection:
@@ -123,7 +123,7 @@ def _selection(dead_letter_id: int | None, everything: bool, reason: str) -> Sel
 
 def _end(state_directory: Path, selection: Selection, act: Callable[[DeadLetters], Awaitable[int]]) -> int:
     try:
-        count = ask(state_directory, lambda office: act(_letters(office)))
+        count = ask(state_directory, lambda services: act(_letters(services)))
     except RedisNotSynced as error:
         fail(str(error), status=os.EX_TEMPFAIL)
     if not count and selection.dead_letter_id is not None:
@@ -132,7 +132,7 @@ def _end(state_directory: Path, selection: Selection, act: Callable[[DeadLetters
 
 
 def _fail_for(state_directory: Path, dead_letter_id: int) -> NoReturn:
-    letter = ask(state_directory, lambda office: _letters(office).show(dead_letter_id))
+    letter = ask(state_directory, lambda services: _letters(services).show(dead_letter_id))
     if letter and not letter.ended and letter.on_stream_since:
         fail(f"Dead letter {dead_letter_id} is {_state(letter)}. If it does not leave it, replay it again first.")
     fail(f"There is no dead letter {dead_letter_id} that waits.")

@@ -9,8 +9,8 @@ from core.principal import AccountId, KeyId
 from core.usage.money import format_usd
 from deploy.commands.options import AMOUNT, ID, LIMIT, json_option, state_option
 from deploy.commands.running import ask, change
-from deploy.office import Office
 from deploy.printing import document, table
+from deploy.services import Services
 from portal_api.api_keys import CreatedKey, KeyLimits, KeySummary
 
 __all__ = ["keys"]
@@ -58,7 +58,7 @@ def create(
     )
     change(
         state_directory,
-        lambda office: office.api_keys.create(AccountId(account_id), name, limits),
+        lambda services: services.api_keys.create(AccountId(account_id), name, limits),
         lambda created: _show_created(created, as_json=as_json),
     )
 
@@ -70,11 +70,11 @@ def create(
 def list_keys(account_id: int | None, state_directory: Path, as_json: bool) -> None:
     """The keys of the account ACCOUNT_ID, or of all accounts."""
 
-    async def found(office: Office) -> list[KeySummary]:
+    async def found(services: Services) -> list[KeySummary]:
         if account_id is None:
-            return await office.api_keys.list()
-        await office.accounts.require(AccountId(account_id))
-        return await office.api_keys.list(AccountId(account_id))
+            return await services.api_keys.list()
+        await services.accounts.require(AccountId(account_id))
+        return await services.api_keys.list(AccountId(account_id))
 
     _show(ask(state_directory, found), as_json=as_json)
 
@@ -87,7 +87,7 @@ def revoke(key_id: int, state_directory: Path, as_json: bool) -> None:
     """Revoke the key KEY_ID. When this command returns, no gateway admits a request of it any more."""
     change(
         state_directory,
-        lambda office: office.api_keys.revoke(KeyId(key_id)),
+        lambda services: services.api_keys.revoke(KeyId(key_id)),
         lambda key: document(key) if as_json else _show([key], as_json=False),
     )
 
@@ -96,7 +96,7 @@ def revoke(key_id: int, state_directory: Path, as_json: bool) -> None:
 @state_option
 def publish(state_directory: Path) -> None:
     """Tell the gateways about changes that were saved while Redis could not be reached."""
-    count = ask(state_directory, lambda office: office.publication.publish_missing())
+    count = ask(state_directory, lambda services: services.publication.publish_missing())
     click.echo(f"{count} changes published." if count else "Nothing was waiting: the gateways know everything.")
 
 

@@ -8,8 +8,8 @@ import click
 from core.principal import AccountId
 from deploy.commands.options import ID, json_option, state_option
 from deploy.commands.running import ask
-from deploy.office import Office
 from deploy.printing import document
+from deploy.services import Services
 from metering.errors import MalformedRecord
 from metering.ledger.scopes import CounterDifference
 from metering.proof.audit import Audit, Report
@@ -39,8 +39,8 @@ def reconcile(days: int, served: Path | None, state_directory: Path, as_json: bo
     record = _read(served) if served else None
     since = (datetime.now(UTC) - timedelta(days=days)).date()
 
-    async def audit(office: Office) -> Report:
-        audit = Audit(office.pool, office.redis, _counters(office), shard_count=office.shard_count)
+    async def audit(services: Services) -> Report:
+        audit = Audit(services.pool, services.redis, _counters(services), shard_count=services.shard_count)
         return await audit.report(since, record)
 
     report = ask(state_directory, audit)
@@ -86,11 +86,11 @@ def counters() -> None:
 def rebuild(account_id: int | None, state_directory: Path, as_json: bool) -> None:
     """Set the counters of the account ACCOUNT_ID, or of all, from the ledger. Safe while everything runs."""
 
-    async def set_right(office: Office) -> list[CounterDifference]:
+    async def set_right(services: Services) -> list[CounterDifference]:
         if account_id is None:
-            return await _counters(office).rebuild()
-        await office.accounts.require(AccountId(account_id))
-        return await _counters(office).rebuild([AccountId(account_id)])
+            return await _counters(services).rebuild()
+        await services.accounts.require(AccountId(account_id))
+        return await _counters(services).rebuild([AccountId(account_id)])
 
     found = ask(state_directory, set_right)
     if as_json:
@@ -99,5 +99,5 @@ def rebuild(account_id: int | None, state_directory: Path, as_json: bool) -> Non
     click.echo("\n".join(f"set: {difference}" for difference in found) or "Every counter was right.")
 
 
-def _counters(office: Office) -> Counters:
-    return Counters(office.pool, office.redis, shard_count=office.shard_count, now=lambda: datetime.now(UTC))
+def _counters(services: Services) -> Counters:
+    return Counters(services.pool, services.redis, shard_count=services.shard_count, now=lambda: datetime.now(UTC))

@@ -12,6 +12,7 @@ from core.postgres.connections import connect_postgres
 from core.postgres.installation import WrongInstallation, agree_on_shards
 from core.postgres.migrations import ChangedMigration, migrate, unknown_migrations
 from core.postgres.url import postgres_url
+from core.process.exit_codes import WRONG_SETTINGS
 from core.process.settings import Secret, SettingsError, load, setting
 from deploy.printing import fail
 
@@ -49,9 +50,9 @@ def migrate_schema() -> None:
     try:
         applied, unknown = asyncio.run(_migrate(load(MigrationSettings, os.environ)))
     except SettingsError as error:
-        fail(f"{error}.", status=os.EX_CONFIG)
+        fail(f"{error}.", status=WRONG_SETTINGS)
     except WrongInstallation as error:
-        fail(f"{error}.", status=os.EX_CONFIG)
+        fail(f"{error}.", status=WRONG_SETTINGS)
     except ChangedMigration as error:
         fail(str(error))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

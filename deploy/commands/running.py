@@ -10,9 +10,10 @@ import asyncpg
 import redis.exceptions
 
 from core.postgres.installation import WrongInstallation, agree_on_shards
+from core.process.exit_codes import WRONG_SETTINGS
 from core.process.settings import SettingsError
-from deploy.office import Office, office_settings, open_office
 from deploy.printing import fail
+from deploy.services import Services, open_services, service_settings
 from portal_api.errors import PortalError
 from portal_api.publication import NotPublished
 
@@ -21,13 +22,13 @@ __all__ = ["ask", "change"]
 Result = TypeVar("Result")
 
 
-def ask(state_directory: Path, question: Callable[[Office], Awaitable[Result]]) -> Result:
+def ask(state_directory: Path, question: Callable[[Services], Awaitable[Result]]) -> Result:
     """The answer of the installation's services; exits with a message when it can't be had."""
 
     async def with_office() -> Result:
-        async with open_office(office_settings(os.environ, state_directory)) as office:
-            await agree_on_shards(office.pool, office.shard_count)
-            return await question(office)
+        async with open_services(service_settings(os.environ, state_directory)) as services:
+            await agree_on_shards(services.pool, services.shard_count)
+            return await question(services)
 
     try:
         return asyncio.run(with_office())
@@ -36,10 +37,10 @@ def ask(state_directory: Path, question: Callable[[Office], Awaitable[Result]]) 
         fail(
             f"This command needs an installation:{problems}\n"
             "Start one with `poindexter up`, or set these variables to use another.",
-            status=os.EX_CONFIG,
+            status=WRONG_SETTINGS,
         )
     except WrongInstallation as error:
-        fail(f"{error}.", status=os.EX_CONFIG)
+        fail(f"{error}.", status=WRONG_SETTINGS)
     except NotPublished as error:
         fail(str(error), status=os.EX_TEMPFAIL)
     except PortalError as error:
@@ -50,13 +51,15 @@ def ask(state_directory: Path, question: Callable[[Office], Awaitable[Result]]) 
         fail(f"Postgres or Redis can't be used: {type(error).__name__}: {error}\nIs the system running?")
 
 
-def change(state_directory: Path, make: Callable[[Office], Awaitable[Result]], show: Callable[[Result], None]) -> None:
+def change(
+    state_directory: Path, make: Callable[[Services], Awaitable[Result]], show: Callable[[Result], None]
+) -> None:
     """Make a change and show what was saved, also when the gateways could not be told: then the status is 75."""
     unpublished: list[NotPublished] = []
 
-    async def make_it(office: Office) -> Result:
+    async def make_it(services: Services) -> Result:
         try:
-            return await make(office)
+            return await make(services)
         except NotPublished as error:
             unpublished.append(error)
             saved: Result = error.saved

@@ -12,7 +12,7 @@ from core.principal import AccountId
 from core.process.settings import Secret
 from deploy.local.services.processes import Installation
 from deploy.local.up import Options, run
-from deploy.office import Office, OfficeSettings, open_office
+from deploy.services import Services, ServiceSettings, open_services
 
 __all__ = ["up"]
 
@@ -57,20 +57,20 @@ def up(port: int | None, admin_port: int | None, gateway_workers: int, no_demo: 
 
 
 async def _demo_key(installation: Installation) -> str:
-    settings = OfficeSettings(
+    settings = ServiceSettings(
         database_url=Secret(installation.database_url),
         redis_url=Secret(installation.redis_url),
         api_key_pepper=Secret(installation.pepper),
     )
     shards = os.environ.get("REDIS_SHARDS")
-    async with open_office(replace(settings, redis_shards=int(shards)) if shards else settings) as office:
-        await office.publication.publish_missing()
-        created = await office.api_keys.create(await _demo_account(office), "demo")
+    async with open_services(replace(settings, redis_shards=int(shards)) if shards else settings) as services:
+        await services.publication.publish_missing()
+        created = await services.api_keys.create(await _demo_account(services), "demo")
         return created.key.text
 
 
-async def _demo_account(office: Office) -> AccountId:
-    for account in await office.accounts.list():
+async def _demo_account(services: Services) -> AccountId:
+    for account in await services.accounts.list():
         if account.name == DEMO_ACCOUNT:
             return account.account_id
-    return (await office.accounts.create(DEMO_ACCOUNT, "pro")).account_id
+    return (await services.accounts.create(DEMO_ACCOUNT, "pro")).account_id

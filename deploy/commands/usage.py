@@ -9,8 +9,8 @@ from core.principal import AccountId
 from core.usage.money import format_usd
 from deploy.commands.options import ID, json_option, state_option
 from deploy.commands.running import ask
-from deploy.office import Office
 from deploy.printing import document, table
+from deploy.services import Services
 from metering.ledger.usage_report import UsageLine, UsageReport
 
 __all__ = ["usage"]
@@ -32,7 +32,7 @@ def usage(
     last = until.date() if until else today
     if first > last:
         raise click.BadParameter(f"{first} is after {last}.", param_hint="--since")
-    lines = ask(state_directory, lambda office: _lines(office, AccountId(account_id), by, first, last))
+    lines = ask(state_directory, lambda services: _lines(services, AccountId(account_id), by, first, last))
     if as_json:
         document(lines)
         return
@@ -48,12 +48,12 @@ def usage(
     )
 
 
-async def _lines(office: Office, account_id: AccountId, by: str, since: date, until: date) -> list[UsageLine]:
-    report = UsageReport(office.pool)
+async def _lines(services: Services, account_id: AccountId, by: str, since: date, until: date) -> list[UsageLine]:
+    report = UsageReport(services.pool)
     ask_for = {"day": report.by_day, "model": report.by_model, "key": report.by_key}[by]
     lines = await ask_for(account_id, since, until)
     if not lines:
-        await office.accounts.require(account_id)
+        await services.accounts.require(account_id)
     return lines
 
 

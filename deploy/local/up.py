@@ -15,6 +15,7 @@ from pathlib import Path
 import asyncpg
 
 from core.postgres.migrations import ChangedMigration, migrate
+from core.process.restart_policy import RestartPolicy
 from core.process.settings import Secret, SettingsError
 from deploy.local.env_file import as_env_file
 from deploy.local.errors import LocalError, StateError
@@ -24,7 +25,7 @@ from deploy.local.servers.postgres import PostgresServer
 from deploy.local.servers.valkey import ValkeyServer
 from deploy.local.services.processes import Installation, given, our_processes
 from deploy.local.services.service import Service, end_leftovers
-from deploy.local.services.supervisor import ForcedStop, RestartPolicy, StopRequested, StopSignals, Supervisor
+from deploy.local.services.supervisor import ForcedStop, StopRequested, StopSignals, Supervisor
 from deploy.local.state import StateDirectory, write_private
 from deploy.local.welcome import demo_environment, say, step, welcome
 from portal_api.errors import PortalError
@@ -52,7 +53,7 @@ class Options:
 def run(options: Options, environment: Mapping[str, str], create_key: CreateKey) -> int:
     """The exit code, when everything has stopped. `environment` is the operator's."""
     signals = StopSignals()
-    supervisor = Supervisor(signals, say, RestartPolicy())
+    supervisor = Supervisor(signals, say, RestartPolicy(max_deaths=5))
     state = StateDirectory(options.state_directory)
     try:
         state.open()

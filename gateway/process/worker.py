@@ -11,11 +11,13 @@ from collections.abc import Mapping
 import uvicorn
 from prometheus_client import disable_created_metrics
 
+from core.process.admin_port import admin_application, serve_admin
+from core.process.failpoints import Failpoints
 from gateway.app import Gateway, open_gateway
 from gateway.inbound.client_protocol import ClientProtocol
 from gateway.inbound.connections import Connections, connection_limit
 from gateway.inbound.server import GatewayServer
-from gateway.process.operations import operations
+from gateway.process.readiness import GatewayReadiness, all_workers, this_process
 from gateway.records import metrics
 from gateway.settings import GatewaySettings
 
@@ -34,6 +36,7 @@ async def serve(
     public: socket.socket,
     admin: socket.socket,
     *,
+    failpoints: Failpoints,
     parent: int | None,
     version: str,
 ) -> None:
@@ -47,7 +50,7 @@ async def serve(
         idle_seconds=settings.gateway_idle_seconds,
         stalled_seconds=settings.gateway_stalled_client_seconds,
     )
-    async with open_gateway(settings, environment) as gateway:
+    async with open_gateway(settings, environment, failpoints) as gateway:
         front = _public_server(settings, gateway, connections)
         watch = asyncio.create_task(_follow_parent(parent, front))
         loop = asyncio.get_running_loop()
@@ -57,12 +60,14 @@ async def serve(
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # One that came earlier is heard now.
         gc.freeze()  # What is there now stays for ever: no search has to look at it.
         gc.set_threshold(COLLECT_AFTER)
+        readiness = GatewayReadiness(gateway.front, connections, gateway.pipeline, gateway.pool, gateway.spool)
+        registry = all_workers if "PROMETHEUS_MULTIPROC_DIR" in environment else this_process
+        stop = asyncio.Event()
         async with asyncio.TaskGroup() as servers:
-            back = _admin_server(gateway, connections, multiprocess="PROMETHEUS_MULTIPROC_DIR" in environment)
-            servers.create_task(back.serve([admin]))
+            servers.create_task(serve_admin(admin, admin_application(readiness, registry), stop))
             log.info("gateway worker is serving", extra={"pid": os.getpid(), "port": public.getsockname()[1]})
             await front.serve([public])
-            back.should_exit = True
+            stop.set()
         watch.cancel()
 
 
@@ -85,21 +90,6 @@ def _public_server(settings: GatewaySettings, gateway: Gateway, connections: Con
     )
     delay = settings.gateway_shutdown_delay_seconds
     return GatewayServer(config, delay=delay, on_drain=lambda: _drain(gateway), connections=connections)
-
-
-def _admin_server(gateway: Gateway, connections: Connections, *, multiprocess: bool) -> uvicorn.Server:
-    config = uvicorn.Config(
-        operations(
-            gateway.front, connections, gateway.pipeline, gateway.pool, gateway.spool, multiprocess=multiprocess
-        ),
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        timeout_graceful_shutdown=1,
-    )
-    return GatewayServer(config)
 
 
 async def _follow_parent(parent: int | None, server: GatewayServer) -> None:

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from core.process.exit_codes import OK, WRONG_SETTINGS
+from core.process.restart_policy import RestartPolicy, Restarts
+
 __all__ = ["Workers"]
 
 log = logging.getLogger(__name__)
 
-MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 10.0
-STEADY_SECONDS = 30.0
-"""A worker that lived this long is started again without a pause."""
+POLICY = RestartPolicy(first_delay=0.2, max_delay=10.0)
 
 
 class Workers:
@@ -53,7 +54,7 @@ class Workers:
             for worker in self._workers:
                 self._look_after(worker)
             time.sleep(0.05)
-        return os.EX_CONFIG if self._failed else os.EX_OK
+        return WRONG_SETTINGS if self._failed else OK
 
     def _look_after(self, worker: "_Worker") -> None:
         if worker.process is None:
@@ -65,11 +66,11 @@ class Workers:
             return
         mark_process_dead(worker.process.pid, self._environment["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
         worker.process = None
-        if status == os.EX_CONFIG:  # It would do so again.
+        if status == WRONG_SETTINGS:
             self._failed = True
             self._stop()
         if not self._stopping:
-            pause = worker.pause_after_death()
+            pause = worker.died(time.monotonic())
             log.error("a gateway worker died", extra={"worker": worker.number, "status": status, "restart_in": pause})
 
     def _obey(self) -> None:
@@ -95,12 +96,10 @@ class _Worker:
         self.number = number
         self.process: subprocess.Popen[bytes] | None = None
         self.start_at = 0.0
-        self._started_at = 0.0
-        self._pause = MIN_PAUSE_SECONDS
+        self._restarts = Restarts(POLICY)
 
     def start(self, sockets: tuple[socket.socket, socket.socket], environment: Mapping[str, str]) -> None:
         public, admin = (listener.fileno() for listener in sockets)
-        self._started_at = time.monotonic()
         # The child inherits this: until it knows what SIGHUP means, the signal waits instead of ending it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
@@ -113,9 +112,8 @@ class _Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def pause_after_death(self) -> float:
-        if time.monotonic() - self._started_at > STEADY_SECONDS:
-            self._pause = MIN_PAUSE_SECONDS
-        pause, self._pause = self._pause, min(MAX_PAUSE_SECONDS, self._pause * 2)
-        self.start_at = time.monotonic() + pause
+    def died(self, now: float) -> float:
+        """Seconds until it is started again."""
+        pause = self._restarts.died(now) or 0.0  # The policy never gives up.
+        self.start_at = now + pause
         return pause

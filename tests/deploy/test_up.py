@@ -131,7 +131,7 @@ def test_a_second_stop_signal_waits_for_nobody(server_directory: Path, database_
     assert wait_for_exit(gateway, timeout=5)
 
 
-def test_a_dead_process_is_named_with_its_last_words(server_directory: Path, database_url: str, redis_url: str) -> None:
+def test_a_dead_process_is_named_with_its_log_tail(server_directory: Path, database_url: str, redis_url: str) -> None:
     with launched(server_directory, external(database_url, redis_url) | {"STANDIN_METERING": "die"}) as run:
         exit_code = run.process.wait(30)
 

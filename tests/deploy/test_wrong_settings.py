@@ -16,6 +16,8 @@ from deploy.local.servers.ports import free_port
 
 SECRET = "SecretPart"  # Made up: it must not be repeated.
 REFUSED = [
+    ({"POINDEXTER_FAILPOINT": "after_admission:soon"}, "after the colon stands a number, from 1"),
+    ({"POINDEXTER_FAILPOINT": "after_admission:0"}, "after the colon stands a number, from 1"),
     ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is not valid: must be one of DEBUG"),
     ({"DATABASE_URL": "foo"}, "DATABASE_URL is not valid: must begin with postgresql://"),
     (
@@ -115,6 +117,15 @@ async def _agreed_on(database_url: str, shard_count: int) -> None:
     pool = await open_pool(Secret(database_url), max_connections=1, application="test")
     await agree_on_shards(pool, shard_count)
     await pool.close()
+
+
+def test_a_pipe_as_models_file_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "models.toml")
+
+    status, printed = ended("gateway", tmp_path, {})
+
+    assert status == os.EX_CONFIG
+    assert "it is not a regular file" in printed
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])

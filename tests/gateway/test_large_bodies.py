@@ -34,13 +34,13 @@ def spacious(shared: Installation) -> Iterator[RunningGateway]:
 
 def revoked(shared: Installation) -> Customer:
     customer = shared.customer()
-    shared.at_the_office(lambda office: office.api_keys.revoke(customer.key_id))
+    shared.with_services(lambda services: services.api_keys.revoke(customer.key_id))
     return customer
 
 
 def suspended(shared: Installation) -> Customer:
     customer = shared.customer()
-    shared.at_the_office(lambda office: office.accounts.change(customer.account_id, status="suspended"))
+    shared.with_services(lambda services: services.accounts.change(customer.account_id, status="suspended"))
     return customer
 
 

@@ -294,11 +294,11 @@ async def test_a_raised_cap_lets_the_very_next_request_pass_on_every_gateway(
     """F66"""
     customer = shared.customer(**in_scope("account", cap_nano_usd=10))
 
-    async with crowd(gateways) as many, shared.office() as office:
+    async with crowd(gateways) as many, shared.services() as services:
         before = await many.ask_all(customer, 2)
-        await office.accounts.change(customer.account_id, cap_nano_usd=10**9)
+        await services.accounts.change(customer.account_id, cap_nano_usd=10**9)
         raised = await many.ask_all(customer, 2)
-        await office.accounts.change(customer.account_id, cap_nano_usd=10)
+        await services.accounts.change(customer.account_id, cap_nano_usd=10)
         lowered = await many.ask_all(customer, 2)
 
     assert (before, raised, lowered) == ({402: 2}, {200: 2}, {402: 2})
@@ -307,11 +307,11 @@ async def test_a_raised_cap_lets_the_very_next_request_pass_on_every_gateway(
 async def test_a_suspended_account_is_refused_at_once_and_comes_back_at_once(
     shared: Installation, gateways: tuple[RunningGateway, RunningGateway], customer: Customer
 ) -> None:
-    async with crowd(gateways) as many, shared.office() as office:
+    async with crowd(gateways) as many, shared.services() as services:
         before = await many.ask_all(customer, 2)
-        await office.accounts.change(customer.account_id, status="suspended")
+        await services.accounts.change(customer.account_id, status="suspended")
         suspended = await many.ask_all(customer, 2)
-        await office.accounts.change(customer.account_id, status="active")
+        await services.accounts.change(customer.account_id, status="active")
         active = await many.ask_all(customer, 2)
 
     assert (before, suspended, active) == ({200: 2}, {403: 2}, {200: 2})
@@ -324,7 +324,7 @@ async def test_after_a_revocation_has_returned_no_request_is_admitted(
     sent: list[tuple[float, int]] = []
     stop = asyncio.Event()
 
-    async with crowd(gateways) as many, shared.office() as office:
+    async with crowd(gateways) as many, shared.services() as services:
 
         async def keep_asking() -> None:
             while not stop.is_set():
@@ -336,7 +336,7 @@ async def test_after_a_revocation_has_returned_no_request_is_admitted(
             for _ in range(20):
                 tasks.create_task(keep_asking())
             await until(lambda: len(sent) > 60)
-            await office.api_keys.revoke(customer.key_id)
+            await services.api_keys.revoke(customer.key_id)
             revoked_at = time.monotonic()
             known = len(sent)
             await until(lambda: len(sent) > known + 60)

@@ -131,9 +131,9 @@ async def test_a_cold_account_is_filled_from_the_ledger_once_whoever_asks(instal
 
 async def book_in_the_ledger(installation: Installation, customer: Customer, *, charged: int, requests: int) -> None:
     """As the metering process leaves it: a total of the account and one of the key."""
-    async with installation.office() as office:
+    async with installation.services() as services:
         for key_id in (0, customer.key_id):
-            await office.pool.execute(
+            await services.pool.execute(
                 "INSERT INTO usage_periods VALUES ($2, $1, $3, $5, 0, 0, 0, 0, 0, 0, 0, $4, $4, 0, $4, 0, $5)",
                 customer.account_id,
                 billing_period(datetime.now(UTC)),
@@ -239,7 +239,7 @@ async def test_a_refused_key_is_not_trusted_while_redis_is_away(
     customer = installation.customer()
     gateway = installation.start_gateway(HASTY)
     await ask(gateway, customer)
-    installation.at_the_office(lambda office: office.api_keys.revoke(customer.key_id))
+    installation.with_services(lambda services: services.api_keys.revoke(customer.key_id))
     revoked, _ = await ask(gateway, customer)
 
     valkey_server.kill()

@@ -52,13 +52,13 @@ def ask_fresh(shop: Shop, kind: str, directive: str) -> Any:
 
 def revoked(shop: Shop) -> Any:
     customer = shop.installation.customer()
-    shop.installation.at_the_office(lambda office: office.api_keys.revoke(customer.key_id))
+    shop.installation.with_services(lambda services: services.api_keys.revoke(customer.key_id))
     return ask(shop.client(customer.key))
 
 
 def suspended(shop: Shop) -> Any:
     customer = shop.installation.customer()
-    shop.installation.at_the_office(lambda office: office.accounts.change(customer.account_id, status="suspended"))
+    shop.installation.with_services(lambda services: services.accounts.change(customer.account_id, status="suspended"))
     return ask(shop.client(customer.key))
 
 

@@ -54,6 +54,10 @@ class MeteringProcess:
         self._child.kill()
         self._child.wait(5)
 
+    def hang_up(self) -> None:
+        """SIGHUP, as the end of a terminal sends it."""
+        self._child.send_signal(signal.SIGHUP)
+
     async def stop(self) -> int:
         """SIGTERM; the exit code."""
         self._child.send_signal(signal.SIGTERM)

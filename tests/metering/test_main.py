@@ -202,7 +202,7 @@ async def test_the_metrics_count_what_happened(database_url: str, redis_url: str
     [
         ({"METERING_SHARDS": "0-99"}, "the shards are 0 to 3"),
         ({"METERING_BATCH_SIZE": "many"}, "METERING_BATCH_SIZE"),
-        ({"POINDEXTER_FAILPOINT": "somewhere:soon"}, "invalid literal"),
+        ({"POINDEXTER_FAILPOINT": "somewhere:soon"}, "after the colon stands a number"),
         ({"DATABASE_URL": ""}, "DATABASE_URL is missing"),
     ],
 )
@@ -215,6 +215,15 @@ async def test_bad_settings_end_the_start_with_a_message(
         assert process.exit_code == os.EX_CONFIG
         assert message in process.log
         assert "Traceback" not in process.log
+
+
+async def test_a_hang_up_of_the_terminal_does_not_end_it(database_url: str, redis_url: str) -> None:
+    async with metering_process(database_url, redis_url) as process:
+        await process.started()
+        process.hang_up()
+
+        assert (await process.get("/healthz")).json() == {"status": "ok"}
+        assert await process.stop() == 0
 
 
 async def test_a_port_in_use_ends_the_start_with_a_message(database_url: str, redis_url: str) -> None:

@@ -129,12 +129,12 @@ async def _storm(world: World, load: Load, kills: Iterable[Trouble], seconds: fl
 
 
 def _lost(world: World) -> list[str]:
-    return [row["id"] for row in world.ask(lambda office: office.pool.fetch(LOST))]
+    return [row["id"] for row in world.ask(lambda services: services.pool.fetch(LOST))]
 
 
 def _unlike_what_clients_saw(world: World, seen: Seen) -> list[str]:
     """A complete answer that a client has in hand is in the ledger, and what it was told it used is what it pays."""
-    rows = world.ask(lambda office: office.pool.fetch(SEEN_TOKENS, list(seen.complete)))
+    rows = world.ask(lambda services: services.pool.fetch(SEEN_TOKENS, list(seen.complete)))
     ledger = {row["id"]: row for row in rows}
     problems = []
     for request_id, (prompt, completion) in seen.complete.items():

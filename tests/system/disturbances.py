@@ -82,11 +82,11 @@ def _disk(world: World) -> None:
 def _closed(world: World) -> None:
     month = month_of(datetime.now(UTC).date())
     name = f"usage_events_{month:%Y_%m}"
-    world.ask(lambda office: office.pool.execute(f"ALTER TABLE usage_events DETACH PARTITION {name}"))
+    world.ask(lambda services: services.pool.execute(f"ALTER TABLE usage_events DETACH PARTITION {name}"))
     time.sleep(OUTAGE_SECONDS)
     bounds = f"FROM ('{month}') TO ('{month_after(month)}')"
     world.ask(
-        lambda office: office.pool.execute(f"ALTER TABLE usage_events ATTACH PARTITION {name} FOR VALUES {bounds}")
+        lambda services: services.pool.execute(f"ALTER TABLE usage_events ATTACH PARTITION {name} FOR VALUES {bounds}")
     )
 
 

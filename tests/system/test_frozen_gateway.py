@@ -42,9 +42,9 @@ def test_the_exact_counts_of_a_gateway_that_was_frozen_replace_the_estimates(wor
     left = world.come_to_rest(PATIENCE_SECONDS)
 
     rows: Any = world.ask(
-        lambda office: office.pool.fetch("SELECT event_id::text, estimated, output_tokens FROM usage_events")
+        lambda services: services.pool.fetch("SELECT event_id::text, estimated, output_tokens FROM usage_events")
     )
-    replaced = world.ask(lambda office: Reconciliation(office.pool).replaced(date(2026, 1, 1)))
+    replaced = world.ask(lambda services: Reconciliation(services.pool).replaced(date(2026, 1, 1)))
     assert left == []
     assert {row["event_id"]: row["output_tokens"] for row in rows} == served
     assert {row["estimated"] for row in rows} == {""}
@@ -62,9 +62,9 @@ def test_what_failed_while_its_gateway_was_frozen_is_not_charged(world: World) -
     left = world.come_to_rest(PATIENCE_SECONDS)
 
     rows: Any = world.ask(
-        lambda office: office.pool.fetch("SELECT outcome, charged_nano_usd > 0 AS charged FROM usage_events")
+        lambda services: services.pool.fetch("SELECT outcome, charged_nano_usd > 0 AS charged FROM usage_events")
     )
-    replaced = world.ask(lambda office: Reconciliation(office.pool).replaced(date(2026, 1, 1)))
+    replaced = world.ask(lambda services: Reconciliation(services.pool).replaced(date(2026, 1, 1)))
     assert left == []
     assert statuses == [200, 400]
     assert sorted((row["outcome"], row["charged"]) for row in rows) == [("complete", True), ("released", False)]

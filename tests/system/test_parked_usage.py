@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.office import Office
+from deploy.services import Services
 from metering.ingest.dead_letters import DeadLetters, Selection
 from metering.ledger.partitions import month_after
 from metering.proof.reconciliation import Reconciliation
@@ -40,19 +40,19 @@ def test_the_cap_holds_while_every_event_is_parked_and_after_they_are_replayed(w
     eventually(
         lambda: scalar(world, f"SELECT to_regclass('{partition}') IS NOT NULL") is True, "partition of this month"
     )
-    world.ask(lambda office: office.pool.execute(f"ALTER TABLE usage_events DETACH PARTITION {partition}"))
+    world.ask(lambda services: services.pool.execute(f"ALTER TABLE usage_events DETACH PARTITION {partition}"))
 
     answered = ask_until_refused(world, customer)
-    parked = world.ask(lambda office: DeadLetters(office.pool, office.redis).waiting())
-    world.ask(lambda office: counters(office).rebuild())
+    parked = world.ask(lambda services: DeadLetters(services.pool, services.redis).waiting())
+    world.ask(lambda services: counters(services).rebuild())
     after_rebuild = status_of_a_request(world, customer)
     world.ask(
-        lambda office: office.pool.execute(
+        lambda services: services.pool.execute(
             f"ALTER TABLE usage_events ATTACH PARTITION {partition}"
             f" FOR VALUES FROM ('{month}') TO ('{month_after(month)}')"
         )
     )
-    replayed = world.ask(lambda office: DeadLetters(office.pool, office.redis).replay(Selection()))
+    replayed = world.ask(lambda services: DeadLetters(services.pool, services.redis).replay(Selection()))
     left = world.come_to_rest(20.0)
 
     assert (after_rebuild, status_of_a_request(world, customer), left) == (402, 402, [])
@@ -61,8 +61,8 @@ def test_the_cap_holds_while_every_event_is_parked_and_after_they_are_replayed(w
         parked.charged == scalar(world, "SELECT charged_nano_usd FROM usage_periods WHERE key_id = 0") <= CAP_NANO_USD
     )
     assert scalar(world, "SELECT sum(waived_nano_usd)::bigint FROM usage_events") == 0
-    assert world.ask(lambda office: Reconciliation(office.pool).aggregate_differences(month)) == []
-    assert world.ask(lambda office: counters(office).check()) == []
+    assert world.ask(lambda services: Reconciliation(services.pool).aggregate_differences(month)) == []
+    assert world.ask(lambda services: counters(services).check()) == []
 
 
 def ask_until_refused(world: World, customer: Customer) -> int:
@@ -85,8 +85,8 @@ def status_of_a_request(world: World, customer: Customer) -> int:
 
 
 def scalar(world: World, query: str) -> Any:
-    return world.ask(lambda office: office.pool.fetchval(query))
+    return world.ask(lambda services: services.pool.fetchval(query))
 
 
-def counters(office: Office) -> Counters:
-    return Counters(office.pool, office.redis, shard_count=SHARDS, now=lambda: datetime.now(UTC))
+def counters(services: Services) -> Counters:
+    return Counters(services.pool, services.redis, shard_count=SHARDS, now=lambda: datetime.now(UTC))

@@ -22,7 +22,7 @@ from core.redis.keys import shards
 from deploy.local.servers.postgres import PostgresServer
 from deploy.local.servers.programs import find_valkey
 from deploy.local.servers.valkey import ValkeyServer
-from deploy.office import Office
+from deploy.services import Services
 from metering.ingest.dead_letters import DeadLetters, Selection
 from metering.proof.reconciliation import Reconciliation
 from metering.repair.counters import Counters
@@ -145,14 +145,14 @@ class World:
     def differences(self) -> list[str]:
         """Everything that contradicts the invariants; empty is the proof."""
         served = [orjson.loads(line) for line in self.record.read_bytes().splitlines()]
-        return self.ask(lambda office: _differences(office.pool, office.redis, served))
+        return self.ask(lambda services: _differences(services.pool, services.redis, served))
 
-    def ask(self, work: Callable[[Office], Awaitable[Answer]]) -> Answer:
+    def ask(self, work: Callable[[Services], Awaitable[Answer]]) -> Answer:
         """On fresh connections: those of before the storm are dead."""
 
         async def run() -> Answer:
-            async with self.installation.office() as office:
-                return await work(office)
+            async with self.installation.services() as services:
+                return await work(services)
 
         return asyncio.run(run())
 
@@ -206,9 +206,9 @@ class World:
         return [sys.executable, "-m", *self._wrap.get(module, [module])]
 
 
-async def _replay_dead_letters(office: Office) -> None:
+async def _replay_dead_letters(services: Services) -> None:
     """What an operator does when the ledger is open again."""
-    await DeadLetters(office.pool, office.redis).replay(Selection())
+    await DeadLetters(services.pool, services.redis).replay(Selection())
 
 
 async def _differences(pool: Any, redis: Any, served: list[dict[str, Any]]) -> list[str]:

@@ -21,7 +21,7 @@ Preferred to Linux's parent-death signal: that one follows the thread that start
 """
 
 MINIMAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-MOST_BYTES_SHOWN = 16_384
+MAX_BYTES_SHOWN = 16_384
 
 
 class Child:
@@ -29,7 +29,7 @@ class Child:
     A running process, leader of its own process group: Ctrl-C at the terminal reaches only us, and we decide the order.
 
     Its output is appended to `log`. As root, `user` is the id it runs under. When our process disappears it receives
-    `farewell`, and SIGKILL when it is still there `patience_seconds` later.
+    `stop_signal`, and SIGKILL when it is still there `grace_seconds` later.
     """
 
     def __init__(
@@ -40,8 +40,8 @@ class Child:
         log: Path,
         user: int | None = None,
         directory: Path | None = None,
-        farewell: signal.Signals = signal.SIGTERM,
-        patience_seconds: float = 10.0,
+        stop_signal: signal.Signals = signal.SIGTERM,
+        grace_seconds: float = 10.0,
     ) -> None:
         log.touch(mode=0o600)
         with log.open("ab") as output:
@@ -59,7 +59,7 @@ class Child:
             )
         self._group_is_gone = False
         try:
-            self._guard = _guard(self._process.pid, farewell, patience_seconds)
+            self._guard = _guard(self._process.pid, stop_signal, grace_seconds)
         except OSError:
             self._process.kill()
             self._process.wait()
@@ -101,7 +101,7 @@ class Child:
     def kill(self) -> None:
         """SIGKILL for the process and everything it started in its group."""
         if self._group_is_gone:
-            return  # Its number may belong to somebody else by now.
+            return  # Its number may belong to another process by now.
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies.
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
@@ -122,14 +122,14 @@ def tail(log: Path, *, since: int = 0, lines: int = 15) -> str:
         return ""
     with log.open("rb") as opened:
         size = log.stat().st_size
-        opened.seek(max(since if since <= size else 0, size - MOST_BYTES_SHOWN))  # Cut meanwhile: from its beginning.
+        opened.seek(max(since if since <= size else 0, size - MAX_BYTES_SHOWN))  # Cut meanwhile: from its beginning.
         return "\n".join(opened.read().decode(errors="replace").splitlines()[-lines:])
 
 
-def _guard(pid: int, farewell: signal.Signals, patience_seconds: float) -> subprocess.Popen[bytes]:
-    tenths = str(round(patience_seconds * 10))
+def _guard(pid: int, stop_signal: signal.Signals, grace_seconds: float) -> subprocess.Popen[bytes]:
+    tenths = str(round(grace_seconds * 10))
     return subprocess.Popen(  # noqa: S603 a constant script
-        ["/bin/sh", "-c", GUARD, "poindexter-guard", str(pid), farewell.name.removeprefix("SIG"), tenths],
+        ["/bin/sh", "-c", GUARD, "poindexter-guard", str(pid), stop_signal.name.removeprefix("SIG"), tenths],
         env={"PATH": MINIMAL_PATH},
         cwd="/",
         stdin=subprocess.PIPE,

@@ -6,18 +6,18 @@ import time
 from pathlib import Path
 
 from deploy.local.errors import PostgresError
-from deploy.local.servers.child import Child, tail
+from deploy.local.servers.local_process import POLL_SECONDS, LocalProcess
 from deploy.local.servers.ports import LOOPBACK, free_port
 from deploy.local.servers.postgres_data import ENVIRONMENT, SUPERUSER, PostgresData
 from deploy.local.servers.programs import PostgresPrograms
 
 QUERY_TIMEOUT_SECONDS = 5.0
-POLL_SECONDS = 0.03
+STOP_SECONDS = 20.0
 PORT_WAS_TAKEN = "could not create any TCP/IP sockets"
 CHILDREN_STILL_THERE = "pre-existing shared memory block"
 
 
-class PostgresServer:
+class PostgresServer(LocalProcess):
     """
     Not running until `start`. Beside `data_directory` stand `<name>.password` (0600) and, unless given, the log.
 
@@ -25,9 +25,6 @@ class PostgresServer:
     `fsync=False` is for tests: faster, and it loses data with the machine's power, never with a killed process.
     As root the server runs as the user nobody, who must be able to reach `data_directory`.
     """
-
-    name = "postgres"
-    stop_seconds = 20.0
 
     def __init__(
         self,
@@ -40,13 +37,14 @@ class PostgresServer:
         programs: PostgresPrograms | None = None,
     ) -> None:
         self._data = PostgresData(data_directory, programs)
-        self.log = log or self._data.beside("log")
+        # SIGINT is the fast way: running transactions are rolled back, everything committed is kept.
+        super().__init__(
+            "postgres", log or self._data.beside("log"), stop_seconds=STOP_SECONDS, stop_signal=signal.SIGINT
+        )
         self.port = port or 0
         self._port_is_ours_to_choose = not port
         self._fsync = fsync
         self._max_connections = max_connections
-        self._child: Child | None = None
-        self._log_offset = 0
 
     def start(self, timeout: float = 60.0) -> None:
         """Returns when the server answers queries; creates the data first when there is none. Raises PostgresError."""
@@ -56,24 +54,12 @@ class PostgresServer:
         self._data.prepare()
         self._data.end_leftover()
         self.port = self.port or free_port()
-        while not self._came_up(deadline):
-            if self._port_is_ours_to_choose and PORT_WAS_TAKEN in self.last_words:
+        while not self._starts(deadline):
+            if self._port_is_ours_to_choose and PORT_WAS_TAKEN in self.log_tail:
                 self.port = free_port()
-            elif CHILDREN_STILL_THERE not in self.last_words or time.monotonic() > deadline:
-                raise PostgresError(f"PostgreSQL does not start on port {self.port}:\n{self.last_words}")
+            elif CHILDREN_STILL_THERE not in self.log_tail or time.monotonic() > deadline:
+                raise PostgresError(f"PostgreSQL does not start on port {self.port}:\n{self.log_tail}")
             time.sleep(POLL_SECONDS)
-
-    def stop(self, timeout: float = stop_seconds) -> None:
-        """The fast way: running transactions are rolled back, everything committed is kept."""
-        if self._child:
-            self._child.stop(signal.SIGINT, timeout=timeout)
-        self._child = None
-
-    def kill(self) -> None:
-        """SIGKILL, as a crash would: the next start recovers from the write-ahead log."""
-        if self._child:
-            self._child.kill()
-        self._child = None
 
     def restart(self, timeout: float = 60.0) -> None:
         self.stop()
@@ -88,26 +74,8 @@ class PostgresServer:
         return self._data.directory
 
     @property
-    def is_running(self) -> bool:
-        return self._child is not None and self._child.exit_code() is None
-
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """The server and its guard; empty when stopped."""
-        return (self._child.pid, self._child.guard_pid) if self._child else ()
-
-    @property
     def is_ready(self) -> bool:
         return self.is_running and self._answers()
-
-    @property
-    def exit_code(self) -> int | None:
-        return self._child.exit_code() if self._child else None
-
-    @property
-    def last_words(self) -> str:
-        """The end of what this life of the server wrote to the log."""
-        return tail(self.log, since=self._log_offset)
 
     @property
     def url(self) -> str:
@@ -117,25 +85,17 @@ class PostgresServer:
         """`sslmode=disable`: asyncpg would look for a client certificate in a home that may not be readable."""
         return f"postgresql://{SUPERUSER}:{self._data.password}@{LOOPBACK}:{self.port}/{database}?sslmode=disable"
 
-    def _came_up(self, deadline: float) -> bool:
-        """False when the process ended; its reason stands in the log."""
-        self._log_offset = self.log.stat().st_size if self.log.exists() else 0
-        self._child = Child(
+    def _starts(self, deadline: float) -> bool:
+        child = self._launch(
             [self._data.programs.directory / "postgres", "-D", self.data_directory, *self._options()],
             environment=ENVIRONMENT,
-            log=self.log,
             user=self._data.user,
             directory=Path("/"),
-            farewell=signal.SIGINT,
         )
-        while time.monotonic() < deadline:
-            if self._answers():
-                return True
-            if self._child.wait(POLL_SECONDS) is not None:
-                self._child = None
-                return False
-        self.kill()
-        raise PostgresError(f"PostgreSQL started but did not answer in time:\n{self.last_words}")
+        try:
+            return self._came_up(child, self._answers, deadline)
+        except TimeoutError:
+            raise PostgresError(f"PostgreSQL started but did not answer in time:\n{self.log_tail}") from None
 
     def _options(self) -> list[str]:
         settings = {

@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 
 from deploy.local.errors import ValkeyError
-from deploy.local.servers.child import MINIMAL_PATH, Child, tail
+from deploy.local.servers.child import MINIMAL_PATH
+from deploy.local.servers.local_process import LocalProcess
 from deploy.local.servers.pids import end_leftover
 from deploy.local.servers.ports import LOOPBACK, free_port
 from deploy.local.servers.programs import find_valkey
 
-POLL_SECONDS = 0.02
+STOP_SECONDS = 20.0
 PROBE_TIMEOUT_SECONDS = 2.0
 LEFTOVER_TIMEOUT_SECONDS = 10.0
 PORT_WAS_TAKEN = "Address already in use"
@@ -20,7 +21,7 @@ DAMAGED = "reading the append only file"
 REPAIR_TOOL = "valkey-check-aof"
 
 
-class ValkeyServer:
+class ValkeyServer(LocalProcess):
     """
     Not running until `start`. Everything is kept: no eviction, and an append-only file that is synced every second.
 
@@ -29,19 +30,19 @@ class ValkeyServer:
     `port`: None takes a free one at the first start and keeps it for later starts of this object.
     """
 
-    name = "valkey"
-    stop_seconds = 20.0
-
     def __init__(
         self, data_directory: Path, port: int | None = None, *, log: Path | None = None, program: Path | None = None
     ) -> None:
         self.data_directory = data_directory.absolute()
-        self.log = log or self.data_directory.with_name(f"{self.data_directory.name}.log")
+        # SIGTERM writes the append-only file out first.
+        super().__init__(
+            "valkey",
+            log or self.data_directory.with_name(f"{self.data_directory.name}.log"),
+            stop_seconds=STOP_SECONDS,
+        )
         self.port = port or 0
         self._port_is_ours_to_choose = not port
         self._program = program
-        self._child: Child | None = None
-        self._log_offset = 0
 
     def start(self, timeout: float = 60.0) -> None:
         """Returns when the server answers, its data loaded. Raises ValkeyError."""
@@ -52,22 +53,10 @@ class ValkeyServer:
         self.data_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.end_leftover()
         self.port = self.port or free_port()
-        while not self._came_up(deadline):
-            if not self._port_is_ours_to_choose or PORT_WAS_TAKEN not in self.last_words:
+        while not self._starts(deadline):
+            if not self._port_is_ours_to_choose or PORT_WAS_TAKEN not in self.log_tail:
                 raise ValkeyError(self._why_it_does_not_start())
             self.port = free_port()
-
-    def stop(self, timeout: float = stop_seconds) -> None:
-        """SIGTERM: the append-only file is written out first."""
-        if self._child:
-            self._child.stop(signal.SIGTERM, timeout=timeout)
-        self._child = None
-
-    def kill(self) -> None:
-        """SIGKILL, as a crash would."""
-        if self._child:
-            self._child.kill()
-        self._child = None
 
     def restart(self, timeout: float = 60.0) -> None:
         self.stop()
@@ -75,12 +64,10 @@ class ValkeyServer:
 
     def pause(self) -> None:
         """SIGSTOP: connections stay open and nothing is answered, as on a machine that swaps."""
-        if self._child:
-            self._child.send(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        if self._child:
-            self._child.send(signal.SIGCONT)
+        self.send(signal.SIGCONT)
 
     def end_leftover(self) -> None:
         """A server of a killed run may still write to the same append-only file."""
@@ -90,26 +77,8 @@ class ValkeyServer:
             self._pid_file.unlink(missing_ok=True)
 
     @property
-    def is_running(self) -> bool:
-        return self._child is not None and self._child.exit_code() is None
-
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """The server and its guard; empty when stopped."""
-        return (self._child.pid, self._child.guard_pid) if self._child else ()
-
-    @property
     def is_ready(self) -> bool:
         return self.is_running and self._answers()
-
-    @property
-    def exit_code(self) -> int | None:
-        return self._child.exit_code() if self._child else None
-
-    @property
-    def last_words(self) -> str:
-        """The end of what this life of the server wrote to the log."""
-        return tail(self.log, since=self._log_offset)
 
     @property
     def url(self) -> str:
@@ -131,29 +100,22 @@ class ValkeyServer:
     def _pid_file(self) -> Path:
         return self.data_directory / "valkey.pid"
 
-    def _came_up(self, deadline: float) -> bool:
-        """False when the process ended; its reason stands in the log."""
-        self._log_offset = self.log.stat().st_size if self.log.exists() else 0
+    def _starts(self, deadline: float) -> bool:
         self._write_configuration()
-        self._child = Child(
+        child = self._launch(
             [str(self._program), self._configuration_file],
             environment={"PATH": MINIMAL_PATH, "LC_ALL": "C", "TZ": "UTC"},
-            log=self.log,
             directory=self.data_directory,
         )
-        while time.monotonic() < deadline:
-            if self._answers():
-                return True
-            if self._child.wait(POLL_SECONDS) is not None:
-                self._child = None
-                return False
-        self.kill()
-        raise ValkeyError(f"Valkey started but did not answer in time:\n{self.last_words}")
+        try:
+            return self._came_up(child, self._answers, deadline)
+        except TimeoutError:
+            raise ValkeyError(f"Valkey started but did not answer in time:\n{self.log_tail}") from None
 
     def _why_it_does_not_start(self) -> str:
-        if DAMAGED not in self.last_words:
-            return f"Valkey does not start on port {self.port}:\n{self.last_words}"
-        reason = next(line for line in self.last_words.splitlines() if DAMAGED in line)
+        if DAMAGED not in self.log_tail:
+            return f"Valkey does not start on port {self.port}:\n{self.log_tail}"
+        reason = next(line for line in self.log_tail.splitlines() if DAMAGED in line)
         # The newest part was being written. Given the manifest, the tool would stop at the base, which is no text.
         newest = max((self.data_directory / "appendonlydir").glob("*.incr.aof"), key=lambda file: file.stat().st_mtime)
         tool = self.data_directory / REPAIR_TOOL

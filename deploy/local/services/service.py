@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local.servers.child import Child, tail
+from deploy.local.servers.local_process import LocalProcess
 from deploy.local.servers.pids import end_leftover
 from deploy.local.servers.ports import LOOPBACK
 
@@ -31,30 +31,24 @@ class Process:
     """How long it may take to finish what it is doing."""
 
 
-class Service:
+class Service(LocalProcess):
     """`installation`, the state directory, shows in the command line: `end_leftovers` of a later run knows us by it."""
 
     def __init__(self, process: Process, *, log: Path, installation: Path) -> None:
-        self.name = process.name
-        self.log = log
-        self.stop_seconds = process.stop_seconds
+        super().__init__(process.name, log, stop_seconds=process.stop_seconds)
         self._process = process
         self._pid_file = installation / f"{process.name}.pid"
         self._mark = _mark(installation)
-        self._child: Child | None = None
-        self._log_offset = 0
 
     def start(self) -> None:
         """Returns at once; see `is_ready`."""
         self.kill()  # After a crash its workers may still hold the port.
-        self._log_offset = self.log.stat().st_size if self.log.exists() else 0
         # -P: a directory that happens to be named `gateway` where we were started is not our gateway.
-        self._child = Child(
+        child = self._launch(
             [sys.executable, "-P", "-X", self._mark, "-m", self._process.module, *self._process.arguments],
             environment=self._process.environment,
-            log=self.log,
         )
-        self._pid_file.write_text(f"{self._child.pid}\n")
+        self._pid_file.write_text(f"{child.pid}\n")
 
     @property
     def is_ready(self) -> bool:
@@ -67,32 +61,12 @@ class Service:
         finally:
             connection.close()
 
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs, and before its first start."""
-        return self._child.exit_code() if self._child else None
-
-    @property
-    def last_words(self) -> str:
-        """The end of what this life of the process wrote to the log."""
-        return tail(self.log, since=self._log_offset)
-
-    @property
-    def pids(self) -> tuple[int, ...]:
-        return (self._child.pid, self._child.guard_pid) if self._child else ()
-
-    def stop(self, timeout: float) -> None:
-        if self._child:
-            self._child.stop(timeout=timeout)
-        self._forget()
+    def stop(self, timeout: float | None = None) -> None:
+        super().stop(timeout)
+        self._pid_file.unlink(missing_ok=True)
 
     def kill(self) -> None:
-        if self._child:
-            self._child.kill()
-        self._forget()
-
-    def _forget(self) -> None:
-        self._child = None
+        super().kill()
         self._pid_file.unlink(missing_ok=True)
 
 

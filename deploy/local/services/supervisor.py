@@ -1,29 +1,29 @@
 """Starts services in order, keeps them alive, stops them in the opposite order."""
 
 import contextlib
-import os
 import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from core.process.exit_codes import WRONG_SETTINGS
+from core.process.restart_policy import RestartPolicy, Restarts
 from deploy.local.errors import ServiceFailed
 from deploy.local.services.log_rotation import rotate_when_large
 
 POLL_SECONDS = 0.1
 FORCE = 2
 LINES_SHOWN = 8
-MOST_CHARACTERS_SHOWN = 240
+MAX_CHARACTERS_SHOWN = 240
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Service(Protocol):
     """`start` raises RuntimeError or OSError when it cannot; `exit_code` is None while it runs.
 
-    `last_words` is the end of what its latest life wrote to `log`.
+    `log_tail` is the end of what its latest life wrote to `log`.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Service(Protocol):
     @property
     def exit_code(self) -> int | None: ...
     @property
-    def last_words(self) -> str: ...
+    def log_tail(self) -> str: ...
 
 
 class StopRequested(Exception):
-    """Somebody pressed Ctrl-C or sent SIGTERM while we were starting."""
+    """Ctrl-C or SIGTERM while the services were starting."""
 
 
 class ForcedStop(BaseException):
@@ -69,28 +69,13 @@ class StopSignals:
             raise ForcedStop
 
 
-@dataclass(frozen=True, slots=True)
-class RestartPolicy:
-    """How often a service may die within `window_seconds`, and how long to wait before each new start."""
-
-    most: int = 5
-    window_seconds: float = 60.0
-    first_delay: float = 0.5
-    longest_delay: float = 8.0
-
-    def delay(self, deaths: Sequence[float], now: float) -> float | None:
-        """Seconds until the next start; None to give up. `deaths` are the times of all deaths, the latest included."""
-        recent = sum(1 for death in deaths if death > now - self.window_seconds)
-        if recent > self.most:
-            return None
-        return min(self.longest_delay, self.first_delay * 2.0 ** (recent - 1))
-
-
-@dataclass(slots=True)
 class Watched:
-    service: Service
-    deaths: list[float] = field(default_factory=list)
-    restart_at: float | None = None
+    """A service, its restarts, and when the next one is due."""
+
+    def __init__(self, service: Service, policy: RestartPolicy) -> None:
+        self.service = service
+        self.restarts = Restarts(policy)
+        self.restart_at: float | None = None
 
 
 class Supervisor:
@@ -106,16 +91,16 @@ class Supervisor:
         """Returns when it is ready. Raises ServiceFailed or StopRequested; `stop` ends it in any case."""
         if self._stop_signals.requested:
             raise StopRequested
-        self._watched.append(Watched(service))
+        self._watched.append(Watched(service, self._policy))
         service.start()
         deadline = time.monotonic() + ready_timeout
         while not service.is_ready:
             if self._stop_signals.requested:
                 raise StopRequested
             if service.exit_code is not None:
-                raise ServiceFailed(_obituary(service, "ended before it was ready"))
+                raise ServiceFailed(_describe_exit(service, "ended before it was ready"))
             if time.monotonic() > deadline:
-                raise ServiceFailed(_obituary(service, f"is not ready after {ready_timeout:.0f} s"))
+                raise ServiceFailed(_describe_exit(service, f"is not ready after {ready_timeout:.0f} s"))
             time.sleep(POLL_SECONDS)
 
     def watch(self) -> None:
@@ -126,7 +111,7 @@ class Supervisor:
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """Last started, first stopped: nobody loses a server it still needs. A second signal kills what is left."""
+        """Last started, first stopped: none loses a server it still needs. A second signal kills what is left."""
         try:
             while self._watched and self._stop_signals.count < FORCE:
                 service = self._watched[-1].service
@@ -145,29 +130,28 @@ class Supervisor:
             rotate_when_large(watched.service.log)
         if watched.restart_at is None:
             if watched.service.exit_code is not None:
-                self._bury(watched, "died")
+                self._record_exit(watched, "died")
         elif time.monotonic() >= watched.restart_at:
             watched.restart_at = None
             try:
                 watched.service.start()
             except (RuntimeError, OSError) as error:
-                self._bury(watched, f"does not start again: {error}")
+                self._record_exit(watched, f"does not start again: {error}")
 
-    def _bury(self, watched: Watched, how: str) -> None:
-        now = time.monotonic()
-        watched.deaths.append(now)
-        delay = self._policy.delay(watched.deaths, now)
-        if watched.service.exit_code == os.EX_CONFIG:
-            raise ServiceFailed(_obituary(watched.service, f"{how} of its settings; it would do so again"))
+    def _record_exit(self, watched: Watched, how: str) -> None:
+        service, now = watched.service, time.monotonic()
+        delay = watched.restarts.died(now)
+        if service.exit_code == WRONG_SETTINGS:
+            raise ServiceFailed(_describe_exit(service, f"{how} of its settings; it would do so again"))
         if delay is None:
-            raise ServiceFailed(_obituary(watched.service, f"{how} {len(watched.deaths)} times; giving up"))
-        self._say(f"{_obituary(watched.service, how)}\nStarting {watched.service.name} again in {delay:.1f} s")
+            raise ServiceFailed(_describe_exit(service, f"{how} {watched.restarts.recent_deaths} times; giving up"))
+        self._say(f"{_describe_exit(service, how)}\nStarting {service.name} again in {delay:.1f} s")
         watched.restart_at = now + delay
 
 
-def _obituary(service: Service, what: str) -> str:
+def _describe_exit(service: Service, what: str) -> str:
     code = service.exit_code
     how = "" if code is None else f" (signal {-code})" if code < 0 else f" (exit code {code})"
-    lines = service.last_words.splitlines()[-LINES_SHOWN:]
-    last = "".join(f"\n  | {line[:MOST_CHARACTERS_SHOWN]}" for line in lines)
+    lines = service.log_tail.splitlines()[-LINES_SHOWN:]
+    last = "".join(f"\n  | {line[:MAX_CHARACTERS_SHOWN]}" for line in lines)
     return f"{service.name} {what}{how}. Log: {service.log}{last}"

@@ -59,7 +59,7 @@ async def test_other_keys_do_not_push_out_the_one_that_is_in_use(
             assert await authenticate.identify(bearer(busy)) == principal_of(busy)
 
         installation.redis.delete(*installation.redis.scan_iter("key:*"))
-        installation.at_the_office(lambda office: office.pool.execute("DELETE FROM api_keys"))
+        installation.with_services(lambda services: services.pool.execute("DELETE FROM api_keys"))
 
         assert await authenticate.identify(bearer(busy)) == principal_of(busy)
         with pytest.raises(InvalidKey):

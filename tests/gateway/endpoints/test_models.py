@@ -26,7 +26,7 @@ def names(answer: httpx.Response) -> list[str]:
 def test_a_revoked_key_lists_nothing(shared: Installation, gateway: RunningGateway, path: str) -> None:
     customer = shared.customer()
     before = get(gateway, customer, path)
-    shared.at_the_office(lambda office: office.api_keys.revoke(customer.key_id))
+    shared.with_services(lambda services: services.api_keys.revoke(customer.key_id))
 
     after = get(gateway, customer, path)
 
@@ -37,7 +37,7 @@ def test_a_revoked_key_lists_nothing(shared: Installation, gateway: RunningGatew
 @PATHS
 def test_the_key_of_a_suspended_account_lists_nothing(shared: Installation, gateway: RunningGateway, path: str) -> None:
     customer = shared.customer()
-    shared.at_the_office(lambda office: office.accounts.change(customer.account_id, status="suspended"))
+    shared.with_services(lambda services: services.accounts.change(customer.account_id, status="suspended"))
 
     answer = get(gateway, customer, path)
 

@@ -32,9 +32,9 @@ EXPENSIVE = "[[sim words=400]]"
 async def book_in_the_ledger(installation: Installation, customer: Customer, *, charged: int) -> None:
     """As the metering process leaves it: a total of the account and one of the key."""
     period = billing_period(datetime.now(UTC))
-    async with installation.office() as office:
+    async with installation.services() as services:
         for key_id in (0, customer.key_id):
-            await office.pool.execute(
+            await services.pool.execute(
                 "INSERT INTO usage_periods (period, account_id, key_id, requests, estimated_requests, input_tokens,"
                 " cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens, reasoning_tokens,"
                 " cost_nano_usd, charged_nano_usd, waived_nano_usd, version)"

@@ -240,8 +240,8 @@ async def test_a_database_named_in_the_query_is_the_one_that_is_used(redis_url: 
 async def test_a_user_who_may_do_little_still_gets_each_reply_to_its_own_call(redis_url: str) -> None:
     """B11: a command that is refused has one reply like any other, and moves nobody's."""
     rights = ["-@all", "+auth", "+client|setname", "+select", "+info", "+script|load", "+evalsha", "~*"]
-    async with connected(redis_url) as office:
-        await office.command("ACL", "SETUSER", "narrow", "on", ">word", *rights)
+    async with connected(redis_url) as services:
+        await services.command("ACL", "SETUSER", "narrow", "on", ">word", *rights)
     address = redis_url.partition("@")[2]
 
     async with connected(f"redis://narrow:word@{address}") as redis:

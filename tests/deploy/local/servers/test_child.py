@@ -69,7 +69,7 @@ def test_a_child_does_not_outlive_a_parent_that_is_killed(tmp_path: Path, code: 
     parent_code = (
         "import sys; from pathlib import Path; from deploy.local.servers.child import Child; "
         "log, code = Path(sys.argv[1]), sys.argv[2]; "
-        "child = Child([sys.executable, '-c', code], environment={}, log=log, patience_seconds=0.5); "
+        "child = Child([sys.executable, '-c', code], environment={}, log=log, grace_seconds=0.5); "
         "print(child.pid, flush=True); input()"
     )
     command = [sys.executable, "-c", parent_code, str(tmp_path / "log"), code]

@@ -107,7 +107,7 @@ def test_a_given_port_that_is_taken_is_an_error(tmp_path: Path, valkey_server: V
         ValkeyServer(tmp_path / "data", valkey_server.port).start()
 
 
-def test_a_program_that_does_not_start_is_shown_with_its_last_words(tmp_path: Path) -> None:
+def test_a_program_that_does_not_start_is_shown_with_its_log_tail(tmp_path: Path) -> None:
     with pytest.raises(ValkeyError, match="Valkey does not start on port"):
         ValkeyServer(tmp_path / "data", program=NOT_A_SERVER).start()
 

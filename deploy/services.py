@@ -21,11 +21,11 @@ from portal_api.accounts import Accounts
 from portal_api.api_keys import ApiKeys
 from portal_api.publication import Publication
 
-__all__ = ["Office", "OfficeSettings", "office_settings", "open_office"]
+__all__ = ["ServiceSettings", "Services", "open_services", "service_settings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OfficeSettings:
+class ServiceSettings:
     database_url: Secret = setting(parse=postgres_url)
     redis_url: Secret = setting(parse=redis_url)
     redis_shards: int = setting(16, minimum=1, maximum=1024)
@@ -33,7 +33,7 @@ class OfficeSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
+class Services:
     pool: asyncpg.Pool
     redis: Redis
     shard_count: int
@@ -42,7 +42,7 @@ class Office:
     publication: Publication
 
 
-def office_settings(environment: Mapping[str, str], state_directory: Path) -> OfficeSettings:
+def service_settings(environment: Mapping[str, str], state_directory: Path) -> ServiceSettings:
     """From the environment; what it does not name, from the installation that `poindexter up` keeps on this machine.
 
     Raises SettingsError.
@@ -53,18 +53,18 @@ def office_settings(environment: Mapping[str, str], state_directory: Path) -> Of
             known["API_KEY_PEPPER"] = state.pepper()
     except StateError as error:
         raise SettingsError([str(error)]) from error
-    return load(OfficeSettings, {**known, **environment})
+    return load(ServiceSettings, {**known, **environment})
 
 
 @contextlib.asynccontextmanager
-async def open_office(settings: OfficeSettings) -> AsyncIterator[Office]:
+async def open_services(settings: ServiceSettings) -> AsyncIterator[Services]:
     """Nothing is connected before it is used."""
     peppers = PepperRing(Pepper.parse(settings.api_key_pepper.reveal()))
     redis = connect_redis(settings.redis_url)
     pool = await open_pool(settings.database_url, max_connections=2, application="poindexter-cli")
     publication = Publication(pool, KeyDirectory(pool, redis, shard_count=settings.redis_shards))
     try:
-        yield Office(
+        yield Services(
             pool,
             redis,
             settings.redis_shards,
