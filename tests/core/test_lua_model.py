@@ -131,10 +131,7 @@ class Machine:
             self.operations += 1
             [operation] = self.dice.choices(list(OPERATIONS), list(OPERATIONS.values()))
             getattr(self, operation)()
-            self.check_every_field()
-            self.check_reservations_and_leases()
-            self.check_the_stream()
-            self.check_that_a_rebuild_finds_nothing_to_mend()
+            self.check()
 
     # Operations.
 
@@ -309,21 +306,32 @@ class Machine:
 
     # What must hold after each of them.
 
-    def check_every_field(self) -> None:
-        pipeline = self.redis.pipeline(transaction=False)
-        for name in self.names.values():
-            pipeline.hgetall(name)
-        for (scope, name), stored in zip(self.names.items(), pipeline.execute(), strict=True):
-            assert _decoded(stored) == self._expected(scope), name
-
-    def check_reservations_and_leases(self) -> None:
+    def check(self) -> None:
+        """On one look at everything: a round trip for each part would take four times as long."""
         live = [one for one in self.model.admissions if one.live]
-        leases: Any = self.redis.zrange(SHARD.leases, 0, -1)
+        pipeline = self.redis.pipeline(transaction=False)
+        pipeline.zrange(SHARD.leases, 0, -1)
+        pipeline.keys(SHARD.reservations + "*")
+        pipeline.xrange(SHARD.usage_stream)
+        for name in [*self.names.values(), *map(self._reservation, live)]:
+            pipeline.hgetall(name)
+        leases, names, entries, *hashes = pipeline.execute()
+        scopes = {name: _decoded_bytes(stored) for name, stored in zip(self.names.values(), hashes, strict=False)}
+        reservations = [_decoded_bytes(stored) for stored in hashes[len(scopes) :]]
+
         assert {lease.decode() for lease in leases} == {one.event_id for one in live}
-        names: Any = list(self.redis.scan_iter(SHARD.reservations + "*", count=1000))
         assert {name.decode() for name in names} == {self._reservation(one) for one in live}
-        for one in live:
-            stored: Any = self.redis.hgetall(self._reservation(one))
+        self.check_every_field(scopes)
+        self.check_reservations(live, reservations)
+        self.check_the_stream(entries)
+        self.check_that_a_rebuild_finds_nothing_to_mend(scopes, reservations, entries)
+
+    def check_every_field(self, scopes: dict[str, dict[str, str]]) -> None:
+        for scope, name in self.names.items():
+            assert _without_nothing(scopes[name]) == self._expected(scope), name
+
+    def check_reservations(self, live: list[Admission], reservations: list[dict[str, str]]) -> None:
+        for one, stored in zip(live, reservations, strict=True):
             scopes = dict(zip(("account", "key"), self._scopes(one), strict=True))
             expected: dict[str, Any] = {
                 "cost": one.cost,
@@ -334,28 +342,24 @@ class Machine:
                 "account_cap": one.caps[0],
                 "key_cap": one.caps[1],
             }
-            assert {key.decode(): value.decode() for key, value in stored.items()} == _text_values(expected | scopes)
+            assert stored == _text_values(expected | scopes)
 
-    def check_the_stream(self) -> None:
-        stored: Any = self.redis.xrange(SHARD.usage_stream)
-        assert [_text_values(_decoded_bytes(fields)) for _, fields in stored] == [
+    def check_the_stream(self, entries: list[Any]) -> None:
+        assert [_decoded_bytes(fields) for _, fields in entries] == [
             {"e": self._event(entry.admission), "c": str(entry.charged), "w": str(entry.waived)}
             for entry in self.model.entries
         ]
 
-    def check_that_a_rebuild_finds_nothing_to_mend(self) -> None:
+    def check_that_a_rebuild_finds_nothing_to_mend(
+        self, scopes: dict[str, dict[str, str]], reservations: list[dict[str, str]], entries: list[Any]
+    ) -> None:
         counted = Counted()
-        entries: Any = self.redis.xrange(SHARD.usage_stream)
         for entry_id, fields in entries:
             counted.add_entry(MeteringEntry(SHARD, entry_id, fields))
-        leases: Any = self.redis.zrange(SHARD.leases, 0, -1)
-        for event_id in leases:
-            reservation: Any = self.redis.hmget(SHARD.reservations + event_id.decode(), ["cost", "account", "key"])
-            if reservation[0] is not None:
-                counted.add_reservation(int(reservation[0]), reservation[1].decode(), reservation[2].decode())
-        for name in self.names.values():
-            stored: Any = self.redis.hgetall(name)
-            assert counted.differences(name, _text_values(_decoded_bytes(stored))) == []
+        for one in reservations:
+            counted.add_reservation(int(one["cost"]), one["account"], one["key"])
+        for name, stored in scopes.items():
+            assert counted.differences(name, stored) == []
 
     # How the model's words are written in Redis.
 
@@ -517,9 +521,9 @@ def _decoded_bytes(fields: dict[bytes, bytes]) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in fields.items()}
 
 
-def _decoded(fields: dict[bytes, bytes]) -> dict[str, str]:
+def _without_nothing(fields: dict[str, str]) -> dict[str, str]:
     """Absent, empty and 0 mean the same."""
-    return {name: value for name, value in _decoded_bytes(fields).items() if value not in ("", "0")}
+    return {name: value for name, value in fields.items() if value not in ("", "0")}
 
 
 def _text_values(fields: dict[str, Any]) -> dict[str, str]:
