@@ -14,8 +14,8 @@ CANARY = "Canary0123456789abcdefABCDEF"
 JWT = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (b'{"alg":1}', b'{"sub":2}', b"sig" * 9))
 PEM = f"-----BEGIN RSA PRIVATE KEY-----\n{CANARY}\n{CANARY}\n-----END RSA PRIVATE KEY-----"
 VALUES = [
-    ApiKey.generate().text,
-    ApiKey.generate("pk_test_").text,
+    pytest.param(ApiKey.generate().text, id="a key of ours"),
+    pytest.param(ApiKey.generate("pk_test_").text, id="a test key of ours"),
     f"sk_live_{CANARY}",
     f"sk_test_{CANARY}",
     f"rk_live_{CANARY}",

@@ -14,7 +14,7 @@ TEXT = b'{"error": {"message": "' + b"so it is " * 50 + b'"}}'
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 RAW = zlib.compressobj(wbits=-15)
 RAW_TEXT = RAW.compress(TEXT) + RAW.flush()
-CODED = [(b"gzip", gzip.compress(TEXT)), (b"deflate", zlib.compress(TEXT)), (b"deflate", RAW_TEXT)]
+CODED = [(b"gzip", gzip.compress(TEXT, mtime=0)), (b"deflate", zlib.compress(TEXT)), (b"deflate", RAW_TEXT)]
 
 
 def compressed(status: bytes, body: bytes, coding: bytes = b"gzip", length: int | None = None) -> bytes:
