@@ -12,6 +12,9 @@ BOOTSTRAP = python=$${PYTHON:-$$($(FIND_PYTHON))}; \
 COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header -q
 
+# More than cores: half of a test's time is spent waiting for other processes.
+WORKERS = $$(( $$(getconf _NPROCESSORS_ONLN) * 2 ))
+
 .DEFAULT_GOAL := help
 .PHONY: help run setup test check model chaos bench bench-peers soak image-check lock clean
 
@@ -25,8 +28,8 @@ run: ## Run the whole system on this machine, offline (options: make run ARGS="-
 setup: ## Only install: .venv with everything for development
 	@$(BOOTSTRAP) --dev
 
-test: setup ## Run the tests (some only: make test ARGS=tests/gateway)
-	@.venv/bin/python -m pytest -q $(ARGS)
+test: setup ## Run the tests (some only: make test ARGS=tests/gateway; one process: make test WORKERS=0)
+	@.venv/bin/python -m pytest -q -n $(WORKERS) $(ARGS)
 
 check: setup ## Lint, formatting, types, import contracts, lock files
 	@.venv/bin/ruff check .

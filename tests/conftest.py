@@ -12,6 +12,8 @@ import pytest
 from deploy.local.servers.postgres import PostgresServer
 from deploy.local.servers.valkey import ValkeyServer
 from tests import leftovers
+from tests.harness.ports import free_port
+from tests.harness.scheduling import ByFile, longest_first
 from tests.isolation import guarded, require_loopback, run_on_fresh_loop, scrub
 from tests.services import Databases, emptied, enterable_directory
 
@@ -25,6 +27,16 @@ def pytest_configure(config: pytest.Config) -> None:
     scrub(environment)
     environment[leftovers.MARK] = TEST_RUN
     config.stash[SERVERS] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: longest_first(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    """Of `-n`: whatever `--dist` says."""
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -74,7 +86,7 @@ def server_directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres_server(_session_directory: Path, pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
-    server = PostgresServer(_session_directory / "postgres", fsync=False)
+    server = PostgresServer(_session_directory / "postgres", free_port(), fsync=False)
     pytestconfig.stash[SERVERS].append(server)
     server.start()
     yield server
@@ -83,7 +95,7 @@ def postgres_server(_session_directory: Path, pytestconfig: pytest.Config) -> It
 
 @pytest.fixture(scope="session")
 def valkey_server(_session_directory: Path, pytestconfig: pytest.Config) -> Iterator[ValkeyServer]:
-    server = ValkeyServer(_session_directory / "valkey")
+    server = ValkeyServer(_session_directory / "valkey", free_port())
     pytestconfig.stash[SERVERS].append(server)
     server.start()
     yield server
@@ -91,22 +103,22 @@ def valkey_server(_session_directory: Path, pytestconfig: pytest.Config) -> Iter
 
 
 @pytest.fixture(scope="session")
-def _databases(postgres_server: PostgresServer) -> Databases:
+def databases(postgres_server: PostgresServer) -> Databases:
     return Databases(postgres_server)
 
 
 @pytest.fixture
-def database_url(_databases: Databases) -> Iterator[str]:
-    url = _databases.create_migrated()
+def database_url(databases: Databases) -> Iterator[str]:
+    url = databases.create_migrated()
     yield url
-    _databases.drop(url)
+    databases.drop(url)
 
 
 @pytest.fixture
-def empty_database_url(_databases: Databases) -> Iterator[str]:
-    url = _databases.create_empty()
+def empty_database_url(databases: Databases) -> Iterator[str]:
+    url = databases.create_empty()
     yield url
-    _databases.drop(url)
+    databases.drop(url)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ also for `async def` tests: each takes a few milliseconds, `customer` some twent
 """
 
 import asyncio
-import time
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,12 +29,11 @@ from core.redis.keys import ShardKeys, shards
 from core.usage.usage_event import UsageEvent
 from deploy.services import Services, ServiceSettings, open_services
 from portal_api.api_keys import KeyLimits
+from tests.harness.waiting import PATIENCE_SECONDS, eventually
 from tests.running_gateway import RunningGateway
 
 PEPPER = "1:" + "5a" * 32
 SHARDS = 4
-PATIENCE_SECONDS = 10.0
-POLL_SECONDS = 0.01
 
 Result = TypeVar("Result")
 
@@ -91,13 +90,19 @@ class Installation:
         *,
         workers: int = 1,
         redis: bool = True,
+        models: str | None = None,
         preexec: Callable[[], None] | None = None,
         output: Path | None = None,
     ) -> RunningGateway:
-        log = self.directory / f"gateway-{len(self._gateways)}.log"
+        """`models` is the text of a models file for this gateway alone; `RunningGateway.start` explains the rest."""
+        name = f"gateway-{len(self._gateways)}"
+        own = dict(settings or {})
+        if models is not None:
+            own["GATEWAY_MODELS_FILE"] = str(self.directory / f"{name}.toml")
+            Path(own["GATEWAY_MODELS_FILE"]).write_text(models)
         gateway = RunningGateway.start(
-            {**self.settings, **(settings or {})},
-            log,
+            self.settings | own,
+            self.directory / f"{name}.log",
             workers=workers,
             redis=redis,
             preexec=preexec,
@@ -186,10 +191,9 @@ class Installation:
 
     def assert_nothing_held(self) -> None:
         """Every reservation has ended: nothing reserved, nothing in flight, no reservation's key, no lease."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while (held := self.held()) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-        assert held == []
+        with contextlib.suppress(AssertionError):
+            eventually(lambda: not self.held(), "nothing held")
+        assert self.held() == []
 
     def close(self) -> None:
         for gateway in self._gateways:
@@ -216,11 +220,3 @@ class Installation:
     def _counters(self, scope: str) -> dict[str, str]:
         stored: Any = self.redis.hgetall(scope)
         return {name.decode(): value.decode() for name, value in stored.items()}
-
-
-def eventually(condition: Callable[[], bool], what: str, *, seconds: float = PATIENCE_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"no {what} within {seconds:g} s")
-        time.sleep(POLL_SECONDS)

@@ -1,11 +1,11 @@
 """A real gateway (`python -m gateway`, any number of workers) as a child process, with its admin port and its log."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.local.servers.ports import free_port
+from tests.harness.ports import free_port
+from tests.harness.waiting import eventually
 
-START_SECONDS = 20.0
 STOP_SECONDS = 15.0
-POLL_SECONDS = 0.01
 SERVING = "gateway worker is serving"
 
 
@@ -123,16 +122,16 @@ class RunningGateway:
         self.process.wait()
 
     def _wait_started(self, workers: int, *, redis: bool) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if len(self.worker_pids) >= workers and self._answers(redis=redis):
+        def serves() -> bool:
+            ended = self.process.poll() is not None
+            return ended or (len(self.worker_pids) >= workers and self._answers(redis=redis))
+
+        with contextlib.suppress(AssertionError):
+            eventually(serves, "a gateway that serves", not_yet=httpx.TransportError)
+            if self.process.poll() is None:
                 return
-            time.sleep(POLL_SECONDS)
         self.kill()
         raise GatewayDidNotStart(self.log.read_text()[-4000:])
 
     def _answers(self, *, redis: bool) -> bool:
-        try:
-            return self.metric("poindexter_redis_connected") == 1 if redis else self.healthy()
-        except httpx.TransportError:
-            return False
+        return self.metric("poindexter_redis_connected") == 1 if redis else self.healthy()

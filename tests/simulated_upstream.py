@@ -1,15 +1,17 @@
 """The simulated providers as a real process, for every test that needs an upstream."""
 
+import contextlib
 import json
 import os
 import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.harness.waiting import eventually
 
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
@@ -59,10 +61,9 @@ class SimulatedUpstream:
 
     def wait_served(self, count: int, *, seconds: float = 5.0, **wanted: str) -> list[dict[str, Any]]:
         """What was served, as soon as it is `count` calls: abnormal ends are recorded when the server notices."""
-        deadline = time.monotonic() + seconds
-        while len(found := self.served(**wanted)) < count and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return found
+        with contextlib.suppress(AssertionError):  # The caller's comparison says more.
+            eventually(lambda: len(self.served(**wanted)) >= count, f"{count} calls", seconds=seconds)
+        return self.served(**wanted)
 
     def fault(self, *, times: int = 1, match: dict[str, str] | None = None, **fault: Any) -> None:
         """Queue a fault: `fault(status=429, retry_after=1, match={"model": "gpt-4o"})`."""

@@ -4,14 +4,12 @@
 The steps are the Dockerfile's: an environment from requirements.lock alone, a wheel from nothing but the copied paths.
 """
 
-import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,8 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.local.servers.ports import free_port
 from tests.deploy.image import PACKAGES, ROOT, copied
+from tests.harness.ports import free_port
+from tests.harness.waiting import eventually
 
 EX_CONFIG = 78
 IMPORT_EVERYTHING = f"""
@@ -131,15 +130,15 @@ def test_the_processes_of_the_image_serve_a_request_and_book_it(
         process(program, "metering", **settings),
         process(program, "gateway", **settings) as gateway,
     ):
-        wait(partial(_ready, gateway_admin))
-        wait(partial(_ready, metering_admin))
+        eventually(partial(_ready, gateway_admin), "a gateway that is ready", not_yet=httpx.TransportError)
+        eventually(partial(_ready, metering_admin), "metering that is ready", not_yet=httpx.TransportError)
         answer = httpx.post(
             f"http://127.0.0.1:{gateway_port}/v1/chat/completions",
             headers={"authorization": f"Bearer {key}"},
             json={"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]},
         )
         assert answer.status_code == 200
-        wait(lambda: bool(json.loads(command("usage", account, "--json"))))
+        eventually(lambda: json.loads(command("usage", account, "--json")), "usage in the ledger")
         gateway.terminate()
         assert gateway.wait(15) == 0
     command("reconcile")  # Exits with 1 when anything differs.
@@ -165,13 +164,3 @@ def process(*command: object, **settings: str) -> Iterator[subprocess.Popen[byte
     finally:
         started.terminate()
         started.wait(15)
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            if condition():
-                return
-        assert time.monotonic() < deadline, "not within 20 s"
-        time.sleep(0.1)

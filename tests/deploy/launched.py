@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from deploy.local.servers.ports import DEFAULT_PORTS, free_port
+from deploy.local.servers.ports import DEFAULT_PORTS
+from tests.harness.ports import free_port
+from tests.harness.waiting import eventually
 
 STANDINS = Path(__file__).parent / "standins"
 POINDEXTER = Path(sys.executable).with_name("poindexter")
@@ -53,11 +55,11 @@ class Launched:
         return next(int(line.split()[2]) for line in reversed(self._lines()) if line.startswith(f"{name} started"))
 
     def wait_for(self, text: str) -> None:
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while text not in self.text:
-            assert self.process.poll() is None, f"ended before {text!r}:\n{self.text}"
-            assert time.monotonic() < deadline, f"no {text!r} in:\n{self.text}"
-            time.sleep(0.02)
+        try:
+            eventually(lambda: text in self.text or self.process.poll() is not None, text, seconds=TIMEOUT_SECONDS)
+        except AssertionError as late:
+            raise AssertionError(f"{late}, in:\n{self.text}") from None
+        assert text in self.text, f"ended before {text!r}:\n{self.text}"
 
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(number)

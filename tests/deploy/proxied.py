@@ -4,16 +4,16 @@ import asyncio
 import contextlib
 import ssl
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 
-from deploy.local.servers.ports import free_port
 from tests.deploy.composed import DEPLOY
+from tests.harness.ports import free_port
+from tests.harness.waiting import until
 
-PATIENCE_SECONDS = 15.0
 HEAD = b"HTTP/1.1 %s\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 
 
@@ -71,28 +71,16 @@ async def proxied(caddy: str, directory: Path) -> AsyncIterator[tuple[httpx.Asyn
             process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=log, stderr=log)
         stack.push_async_callback(_end, process)
         authority = directory / "caddy" / "pki" / "authorities" / "local" / "root.crt"
-        await until(authority.exists, "certificate")
+        await until(authority.exists, "a certificate")
         trust = ssl.create_default_context(cafile=authority)
         client = httpx.AsyncClient(base_url=f"https://localhost:{https}", verify=trust, trust_env=False, timeout=10)
         await stack.enter_async_context(client)
-        await until(lambda: _answers(client), "proxy")
+        await until(lambda: _answers(client), "an answer through the proxy", not_yet=httpx.TransportError)
         yield client, gateways
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], what: str) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            met = condition()
-            if met if isinstance(met, bool) else await met:
-                return
-            await asyncio.sleep(0.05)
-
-
 async def _answers(client: httpx.AsyncClient) -> bool:
-    try:
-        return (await client.get("/v1/anything")).status_code == 200
-    except httpx.TransportError:
-        return False
+    return (await client.get("/v1/anything")).status_code == 200
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

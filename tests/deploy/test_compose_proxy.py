@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.proxied import proxied, until
+from tests.deploy.proxied import proxied
+from tests.harness.waiting import until
 from tests.observability.tools import tool
 
 

@@ -3,7 +3,6 @@
 import re
 import stat
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from core.models.models_file import ModelsFile
 from deploy.local.servers.ports import free_port
 from deploy.local.servers.programs import find_valkey
 from tests.deploy.composed import compose, run_setup, set_up
+from tests.harness.waiting import eventually
 
 PASSWORDS = ("postgres_password", "valkey_auth", "api_key_pepper", "grafana_password")
 
@@ -97,7 +97,7 @@ def test_valkey_keeps_everything_evicts_nothing_and_wants_its_password(deploy: P
     try:
         password = secret(deploy, "valkey_auth").removeprefix("requirepass ")
         with redis.Redis(port=port, password=password, decode_responses=True) as client:
-            _wait_for(client)
+            eventually(client.ping, "an answer of Valkey", not_yet=redis.ConnectionError)
             found = client.config_get("*")
         with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
@@ -107,17 +107,6 @@ def test_valkey_keeps_everything_evicts_nothing_and_wants_its_password(deploy: P
 
     assert (found["appendonly"], found["appendfsync"], found["maxmemory-policy"]) == ("yes", "everysec", "noeviction")
     assert 0 < int(found["maxmemory"]) <= _bytes(compose({"DOMAIN": "x"})["services"]["valkey"]) / 2
-
-
-def _wait_for(client: redis.Redis) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            client.ping()
-            return
-        except redis.ConnectionError:
-            assert time.monotonic() < deadline, "no Valkey within 10 s"
-            time.sleep(0.02)
 
 
 def _bytes(service: dict[str, dict[str, dict[str, dict[str, str]]]]) -> int:

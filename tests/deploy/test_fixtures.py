@@ -4,13 +4,14 @@ import subprocess
 import sys
 
 import pytest
+import redis
 import uvloop
 
 from deploy.local.servers.postgres import PostgresServer
 from deploy.local.servers.valkey import ValkeyServer
 from tests.isolation import ConnectionRefusedByTests, scrub
 from tests.leftovers import end
-from tests.services import postgres, valkey
+from tests.services import Databases, emptied, postgres, valkey
 
 BEYOND = "192.0.2.1"
 
@@ -44,19 +45,17 @@ async def test_every_test_begins_with_an_empty_valkey(redis_url: str, repetition
     assert keys_at_the_start == 0
 
 
-async def test_servers_left_killed_by_a_test_are_back_for_the_next(
-    postgres_server: PostgresServer, valkey_server: ValkeyServer
+def test_servers_that_a_test_leaves_killed_are_back_for_the_next(
+    postgres_server: PostgresServer, valkey_server: ValkeyServer, databases: Databases
 ) -> None:
     postgres_server.kill()
     valkey_server.pause()
 
-    assert not postgres_server.is_running
+    database_url, redis_url = databases.create_migrated(), emptied(valkey_server)
 
-
-async def test_and_they_answer(database_url: str, redis_url: str) -> None:
-    async with postgres(database_url) as connection, valkey(redis_url) as client:
-        assert await connection.fetchval("SELECT 1") == 1
-        assert await client.ping()
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.ping()
+    databases.drop(database_url)
 
 
 def test_a_socket_to_another_machine_is_refused() -> None:

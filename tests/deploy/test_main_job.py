@@ -1,8 +1,8 @@
 """The main job, end to end, as a stranger does it: one command, one key, one request, one line in the ledger."""
 
+import contextlib
 import json
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from deploy.local.env_file import read_env_file
 from tests.deploy.launched import POINDEXTER, Launched, launched_for_real
+from tests.harness.waiting import eventually
 
 READY = "Ctrl-C stops everything"
 LEDGER_SECONDS = 20
@@ -32,13 +33,15 @@ def ask(settings: dict[str, str], model: str) -> str:
 
 
 def requests_in_the_ledger(run: Launched, expected: int) -> int:
-    deadline = time.monotonic() + LEDGER_SECONDS
-    while True:
-        command = [str(POINDEXTER), "usage", "1", "--json", "--state-directory", str(run.state)]
+    command = [str(POINDEXTER), "usage", "1", "--json", "--state-directory", str(run.state)]
+
+    def found() -> int:
         shown = subprocess.run(command, capture_output=True, text=True, check=True)
-        found: int = sum(day["requests"] for day in json.loads(shown.stdout))
-        if found >= expected or time.monotonic() > deadline:
-            return found
+        return sum(day["requests"] for day in json.loads(shown.stdout))
+
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: found() >= expected, f"{expected} requests in the ledger")
+    return found()
 
 
 @pytest.mark.timeout(180)

@@ -3,7 +3,6 @@ import os
 import signal
 import socket
 import stat
-import time
 from pathlib import Path
 
 import asyncpg
@@ -11,8 +10,10 @@ import pytest
 
 from deploy.local.env_file import read_env_file
 from deploy.local.servers.pids import command_line, wait_for_exit
-from deploy.local.servers.ports import DEFAULT_PORTS, free_port
+from deploy.local.servers.ports import DEFAULT_PORTS
 from tests.deploy.launched import Launched, launched
+from tests.harness.ports import free_port
+from tests.harness.waiting import eventually, until
 from tests.services import postgres, valkey
 
 READY = "Ctrl-C stops everything"
@@ -111,10 +112,7 @@ def test_ctrl_c_while_the_database_is_made_is_no_failure(server_directory: Path)
 
 def await_unfinished(state: Path) -> None:
     """Until initdb has begun to fill its directory."""
-    deadline = time.monotonic() + 20
-    while not any(state.glob("postgres.unfinished/*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    eventually(lambda: any(state.glob("postgres.unfinished/*")), "initdb under way")
 
 
 def test_a_second_stop_signal_waits_for_nobody(server_directory: Path, database_url: str, redis_url: str) -> None:
@@ -176,20 +174,15 @@ def test_a_process_that_could_only_fail_again_is_not_started_again(
 
 
 async def answering_again(url: str) -> None:
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            async with postgres(url):
-                return
-        except (OSError, asyncpg.PostgresError):
-            assert time.monotonic() < deadline
+    async def answers() -> bool:
+        async with postgres(url):
+            return True
+
+    await until(answers, "an answer of Postgres", not_yet=(OSError, asyncpg.PostgresError))
 
 
 def await_gateway(run: Launched, starts: int) -> None:
-    deadline = time.monotonic() + 20
-    while run.events.count("gateway started") < starts:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    eventually(lambda: run.events.count("gateway started") >= starts, f"{starts} starts of the gateway")
 
 
 def test_a_second_launcher_is_told_about_the_first(server_directory: Path, database_url: str, redis_url: str) -> None:

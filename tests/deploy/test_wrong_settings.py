@@ -12,7 +12,7 @@ import pytest
 from core.postgres.connections import open_pool
 from core.postgres.installation import agree_on_shards
 from core.process.settings import Secret
-from deploy.local.servers.ports import free_port
+from tests.harness.ports import free_port
 
 SECRET = "SecretPart"  # Made up: it must not be repeated.
 REFUSED = [

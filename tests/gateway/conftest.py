@@ -29,12 +29,12 @@ def upstream() -> Iterator[SimulatedUpstream]:
 @pytest.fixture(scope="module")
 def shared(
     upstream: SimulatedUpstream,
-    _databases: Databases,
+    databases: Databases,
     valkey_server: ValkeyServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Installation]:
     """The module's installation."""
-    url = _databases.create_migrated()
+    url = databases.create_migrated()
     installation = Installation(
         tmp_path_factory.mktemp("installation"),
         database_url=url,
@@ -43,7 +43,7 @@ def shared(
     )
     yield installation
     installation.close()
-    _databases.drop(url)
+    databases.drop(url)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 
 from core.accounts.api_key import ApiKey
 from tests.gateway.wire import CONTENT, Head, Wire, chat, request, wire
+from tests.harness.waiting import until_elsewhere
 from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway
 from tests.simulated_upstream import SimulatedUpstream
@@ -555,19 +556,13 @@ async def test_past_the_limit_of_open_requests_there_is_an_answer_at_once(
     async with many_wires(gateway, 3) as clients:
         for client in clients:
             await client.send(chat(anybody, "[[sim first_byte_ms=1500]]"))
-        await asyncio.to_thread(lambda: wait_open(gateway, 3))
+        await until_elsewhere(lambda: gateway.metric("poindexter_open_requests") == 3, "three open requests")
         head, answer = await exchange(gateway, chat(anybody, "Hello"))
 
         refused(head, answer, 503, "overloaded")
         assert "retry-after" in head.headers
         assert [(await client.answer())[0].status for client in clients] == [200] * 3
     assert gateway.stop() == 0
-
-
-def wait_open(gateway: RunningGateway, count: int) -> None:
-    deadline = time.monotonic() + 5
-    while gateway.metric("poindexter_open_requests") < count and time.monotonic() < deadline:
-        time.sleep(0.01)
 
 
 def chunked_head(customer: Customer) -> bytes:

@@ -27,9 +27,7 @@ targets = [{{ provider = "openai", model = "gpt-3.5-turbo" }}]
 
 @pytest.fixture(scope="module")
 def small(shared: Installation, upstream: SimulatedUpstream) -> Iterator[RunningGateway]:
-    models = shared.directory / "small.toml"
-    models.write_text(MODELS.format(url=upstream.openai_url))
-    gateway = shared.start_gateway({"GATEWAY_MODELS_FILE": str(models)})
+    gateway = shared.start_gateway(models=MODELS.format(url=upstream.openai_url))
     yield gateway
     gateway.stop()
 

@@ -13,7 +13,8 @@ import pytest
 from core.usage.usage_event import Outcome
 from tests.gateway.served import booked_once, record_of, usage_of
 from tests.gateway.wire import CONTENT, chat, wire
-from tests.installation import Booked, Customer, Installation, eventually
+from tests.harness.waiting import eventually
+from tests.installation import Booked, Customer, Installation
 from tests.models_text import FreshModels
 from tests.running_gateway import RunningGateway
 from tests.simulated_upstream import SimulatedUpstream
@@ -337,6 +338,7 @@ async def test_a_stream_that_stops_or_never_ends_is_cut_and_paid_up_to_there(
 async def test_hang_ups_are_no_fault_of_the_upstream(counter: Counter) -> None:
     """F58: twice as many hang-ups as failures that would open the circuit."""
     model = counter.models.take("openai")
+    others = counter.gateway.metric("poindexter_circuits_open")
     for _ in range(10):
         async with wire(counter.gateway.port) as client:
             await client.send(chat(counter.customer, "[[sim words=90 pause_ms=10]]", model=model, stream=True))
@@ -348,9 +350,7 @@ async def test_hang_ups_are_no_fault_of_the_upstream(counter: Counter) -> None:
 
     assert head.status == 200
     assert len(counter.shared.wait_events(counter.customer, 11)) == 11
-    assert counter.gateway.metric("poindexter_circuits_open") == counter.gateway.metric(
-        "poindexter_circuits_open", target="openai/gpt-4o-mini"
-    )
+    assert counter.gateway.metric("poindexter_circuits_open") == others
     counter.shared.assert_nothing_held()
 
 

@@ -6,7 +6,6 @@ Real gateway, canned upstream. "hi" is one token or two; the request asks for at
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -50,9 +49,7 @@ def canned() -> Iterator[CannedUpstream]:
 
 @pytest.fixture(scope="module")
 def strange(shared: Installation, canned: CannedUpstream) -> Iterator[RunningGateway]:
-    models = Path(shared.directory / "strange.toml")
-    models.write_text(MODELS.format(url=canned.url))
-    gateway = shared.start_gateway({"GATEWAY_MODELS_FILE": str(models)})
+    gateway = shared.start_gateway(models=MODELS.format(url=canned.url))
     yield gateway
     gateway.stop()
 

@@ -17,6 +17,7 @@ from gateway.dialects.chat_request import ChatRequest
 from portal_api.api_keys import KeyLimits
 from tests.gateway.served import booked_once
 from tests.gateway.wire import Wire, request, wire
+from tests.harness.waiting import until
 from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway
 from tests.simulated_upstream import SimulatedUpstream
@@ -428,9 +429,3 @@ async def whole_status(client: Wire) -> int:
         client.received = b""
         await client.read_past(b"\r\n0\r\n\r\n")
     return head.status
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110  What is waited for is another process's doing.
-            await asyncio.sleep(0.01)

@@ -12,7 +12,8 @@ from core.models.models_file import ModelsFile, ModelsFileError
 from gateway.upstreams.circuit_breaker import CircuitBreaker
 from gateway.upstreams.upstream import Places, Upstream
 from tests.gateway.wire import CONTENT, chat, wire
-from tests.installation import Installation, eventually
+from tests.harness.waiting import until_elsewhere
+from tests.installation import Installation
 from tests.models_text import models_text
 from tests.simulated_upstream import SimulatedUpstream
 
@@ -89,9 +90,7 @@ async def test_a_file_that_can_not_be_used_leaves_the_gateway_and_its_streams_al
 
         rewrite(installation, good.replace("[providers.openai]", f"[providers.openai]\n{mistake}"))
         gateway.signal(signal.SIGHUP)
-        await asyncio.to_thread(
-            eventually, lambda: gateway.metric("poindexter_models_file_valid") == 0, "a refused models file"
-        )
+        await until_elsewhere(lambda: gateway.metric("poindexter_models_file_valid") == 0, "a refused models file")
         await client.read_past(b"[DONE]")
 
     async with wire(gateway.port) as client:
@@ -141,8 +140,7 @@ async def test_the_gauge_of_a_target_that_is_gone_says_nothing_any_more(
     rewrite(installation, good.replace('model = "gpt-5-mini"', 'model = "gpt-5"'))
     gateway.signal(signal.SIGHUP)
 
-    await asyncio.to_thread(
-        eventually,
+    await until_elsewhere(
         lambda: gateway.metric("poindexter_circuits_open", target="openai/gpt-5-mini") == 0,
         "a gauge of nothing",
     )

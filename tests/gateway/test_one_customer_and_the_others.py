@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.outbound.peer import Call, peer, until
+from tests.gateway.outbound.peer import Call, peer
 from tests.gateway.wire import chat, wire
+from tests.harness.waiting import until
 from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway
 

@@ -86,9 +86,7 @@ def canned() -> Iterator[CannedUpstream]:
 
 @pytest.fixture(scope="module")
 def strict(shared: Installation, canned: CannedUpstream) -> Iterator[RunningGateway]:
-    models = shared.directory / "settings.toml"
-    models.write_text(MODELS.format(url=canned.url))
-    gateway = shared.start_gateway({"GATEWAY_MODELS_FILE": str(models)})
+    gateway = shared.start_gateway(models=MODELS.format(url=canned.url))
     yield gateway
     gateway.stop()
 

@@ -13,7 +13,7 @@ import pytest
 from core.usage.usage_event import Outcome
 from deploy.local.servers.programs import find_valkey
 from deploy.local.servers.valkey import ValkeyServer
-from tests.gateway.asking import ask, ask_all, until
+from tests.gateway.asking import ask, ask_all
 from tests.gateway.served import usage_of
 from tests.gateway.store.test_cold_scopes import start_older
 from tests.gateway.test_redis_trouble import (
@@ -29,7 +29,8 @@ from tests.gateway.test_redis_trouble import (
     wait_distinct,
 )
 from tests.gateway.wire import CONTENT, chat, wire
-from tests.installation import Customer, Installation, eventually
+from tests.harness.waiting import eventually, until_elsewhere
+from tests.installation import Customer, Installation
 from tests.models_text import models_text
 from tests.running_gateway import RunningGateway
 from tests.simulated_upstream import SimulatedUpstream
@@ -98,7 +99,7 @@ async def test_what_a_redis_that_was_emptied_has_forgotten_is_handed_in_again(
     customer = installation.customer()
     gateway = installation.start_gateway()
     under_way = asyncio.create_task(stream(gateway, customer, "[[sim words=60 pause_ms=20]]", MODELS[0]))
-    await until(lambda: gateway.metric("poindexter_open_requests") == 1, "a stream")
+    await until_elsewhere(lambda: gateway.metric("poindexter_open_requests") == 1, "a stream")
     await ask(gateway, customer)
     await wait_distinct(installation, customer, 1)
 
@@ -119,7 +120,7 @@ async def test_what_is_answered_while_redis_refuses_writes_is_exact_and_what_die
     first = installation.start_gateway()
     await ask(first, customer)
     before = asyncio.create_task(stream(first, customer, "[[sim words=40 pause_ms=20]]", MODELS[0]))
-    await until(lambda: first.metric("poindexter_open_requests") == 1, "a stream")
+    await until_elsewhere(lambda: first.metric("poindexter_open_requests") == 1, "a stream")
 
     with REFUSALS[refusal](installation, valkey_server):
         await answer_some(first, customer, 3)
@@ -145,7 +146,7 @@ async def test_what_is_answered_while_redis_refuses_writes_is_exact_and_what_die
     assert len(answered) == 1
     assert exact == [True] * 8
     assert [(event.estimated, event.usage.input > 0) for event in estimates] == [("gateway_lost", True)] * 4
-    await until(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
+    await until_elsewhere(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
     assert not (installation.spool_directory / "rejected").exists()
     installation.assert_nothing_held()
     assert second.stop() == 0
@@ -161,7 +162,7 @@ async def test_without_a_disk_and_for_a_moment_without_redis_every_answer_is_exa
     text = "[[sim words=40 pause_ms=20]]"
     streams = [asyncio.create_task(stream(gateway, customer, text, MODELS[n % 2])) for n in range(10)]
     whole = [asyncio.create_task(ask(gateway, customer, "[[sim first_byte_ms=700]]")) for _ in range(10)]
-    await until(lambda: gateway.metric("poindexter_open_requests") == 20, "open requests")
+    await until_elsewhere(lambda: gateway.metric("poindexter_open_requests") == 20, "open requests")
 
     break_the_spool(installation)
     valkey_server.pause()
@@ -186,10 +187,10 @@ async def test_a_release_that_comes_after_the_reservation_has_gone_costs_nothing
     customer = installation.customer()
     gateway = installation.start_gateway()
     asking = asyncio.create_task(ask(gateway, customer, "[[sim first_byte_ms=500 status=400]]"))
-    await until(lambda: gateway.metric("poindexter_open_requests") == 1, "open request")
+    await until_elsewhere(lambda: gateway.metric("poindexter_open_requests") == 1, "open request")
 
     keys = installation.keys_of(customer)
-    await until(lambda: installation.redis.zcard(keys.leases) == 1, "a reservation")
+    await until_elsewhere(lambda: installation.redis.zcard(keys.leases) == 1, "a reservation")
     installation.redis.delete(*installation.redis.scan_iter(keys.reservations + "*"), keys.leases)
     head, _ = await asking
     [booked] = await asyncio.to_thread(installation.wait_events, customer, 1)
@@ -206,7 +207,7 @@ async def test_what_failed_on_trust_costs_nothing_though_its_gateway_dies(
     first = installation.start_gateway(HASTY)
     await ask(first, customer)
     valkey_server.kill()
-    await until(lambda: first.ready()["status"] == 503, "red readiness")
+    await until_elsewhere(lambda: first.ready()["status"] == 503, "red readiness")
     failed, _ = await ask(first, customer, "[[sim status=400]]")
     first.kill()
 
@@ -228,14 +229,14 @@ async def test_what_failed_after_its_connection_was_lost_costs_nothing_though_it
     customer = installation.customer()
     first = installation.start_gateway()
     asking = asyncio.create_task(ask(first, customer, "[[sim first_byte_ms=1500 status=400]]"))
-    await until(lambda: installation.redis.zcard(installation.keys_of(customer).leases) == 1, "a reservation")
+    await until_elsewhere(lambda: installation.redis.zcard(installation.keys_of(customer).leases) == 1, "a reservation")
     installation.redis.client_kill_filter(_type="normal", skipme=True)
-    await until(lambda: spooled(installation) == 1, "an intent")
+    await until_elsewhere(lambda: spooled(installation) == 1, "an intent")
     failed, _ = await asking
     first.kill()
 
     installation.start_gateway()
-    await until(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
+    await until_elsewhere(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
 
     events = [booked.event for booked in installation.events(customer)]
     assert failed.status == 400
@@ -272,7 +273,7 @@ async def test_a_release_that_redis_acknowledged_and_lost_costs_nothing(
     gateway = installation.start_gateway()
     await ask(gateway, customer)
     asking = asyncio.create_task(ask(gateway, customer, "[[sim first_byte_ms=800 status=400]]"))
-    await until(lambda: installation.redis.zcard(installation.keys_of(customer).leases) == 1, "a reservation")
+    await until_elsewhere(lambda: installation.redis.zcard(installation.keys_of(customer).leases) == 1, "a reservation")
 
     shutil.copytree(valkey_server.data_directory, tmp_path / "older")
     await asking
@@ -301,14 +302,14 @@ async def test_a_request_that_redis_admits_too_late_holds_nothing_and_costs_noth
     valkey_server.pause()
     asking = [asyncio.create_task(ask(gateway, customer)) for _ in range(5)]
     if end == "stopped":
-        await until(lambda: gateway.metric("poindexter_open_requests") == 5, "open requests")
+        await until_elsewhere(lambda: gateway.metric("poindexter_open_requests") == 5, "open requests")
         await asyncio.to_thread(gateway.stop)
     answers = await asyncio.gather(*asking, return_exceptions=True)
     valkey_server.resume()
     second = installation.start_gateway()
 
-    await until(lambda: not installation.held(), "a Redis that holds nothing")
-    await until(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
+    await until_elsewhere(lambda: not installation.held(), "a Redis that holds nothing")
+    await until_elsewhere(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
     events = distinct_events(installation, customer).values()
     assert [answer[0].status for answer in answers if not isinstance(answer, BaseException)].count(200) == 0
     assert sum(event.cost > 0 for event in events) == 1
@@ -323,7 +324,7 @@ async def test_what_redis_refuses_for_good_is_put_aside_and_the_rest_goes_on(
     gateway = installation.start_gateway()
     text = "[[sim words=20 pause_ms=20]]"
     streams = [asyncio.create_task(stream(gateway, one, text, MODELS[0])) for one in (broken, other)]
-    await until(lambda: gateway.metric("poindexter_open_requests") == 2, "streams")
+    await until_elsewhere(lambda: gateway.metric("poindexter_open_requests") == 2, "streams")
 
     scope = installation.keys_of(broken).account(broken.account_id)
     installation.redis.rename(scope, "elsewhere")
@@ -331,7 +332,7 @@ async def test_what_redis_refuses_for_good_is_put_aside_and_the_rest_goes_on(
     await asyncio.gather(*streams)
     await wait_distinct(installation, other, 1)
     aside = installation.spool_directory / "rejected"
-    await until(lambda: bool(list(aside.glob("*.spool"))), "a record that was put aside")
+    await until_elsewhere(lambda: bool(list(aside.glob("*.spool"))), "a record that was put aside")
     later = await ask_all([gateway], other, 3)
 
     installation.redis.rename("elsewhere", scope)
@@ -389,7 +390,7 @@ async def test_what_redis_confirmed_and_lost_on_a_stalled_disk_is_exact_in_the_e
         for number in range(1, 4):  # Until one was lost: on a busy machine the disk may be faster than we are.
             stall.touch()
             assert await ask_all([gateway], customer, 1) == {200: 1}
-            await until(seen.exists, "a stalled sync")
+            await until_elsewhere(seen.exists, "a stalled sync")
             assert await ask_all([gateway], customer, 15) == {200: 15}
             server.kill()
             stall.unlink()

@@ -15,9 +15,10 @@ from core.usage.billing_period import billing_period
 from core.usage.usage_event import UsageEvent
 from deploy.local.servers.postgres import PostgresServer
 from deploy.local.servers.valkey import ValkeyServer
-from tests.gateway.asking import ask, ask_all, until
+from tests.gateway.asking import ask, ask_all
 from tests.gateway.served import usage_of
 from tests.gateway.wire import CONTENT, chat, wire
+from tests.harness.waiting import until_elsewhere
 from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway
 from tests.simulated_upstream import SimulatedUpstream
@@ -53,7 +54,7 @@ def everything_served_is_booked(installation: Installation, upstream: SimulatedU
 
 
 async def wait_distinct(installation: Installation, customer: Customer, count: int) -> None:
-    await until(lambda: len(distinct_events(installation, customer)) >= count, f"{count} events")
+    await until_elsewhere(lambda: len(distinct_events(installation, customer)) >= count, f"{count} events")
     assert len(distinct_events(installation, customer)) == count
 
 
@@ -82,7 +83,7 @@ async def test_a_gateway_that_starts_before_redis_refuses_and_then_counts_global
     refused, body = await ask(gateways[0], customer)
     status = gateways[0].ready()["status"]
     valkey_server.start()
-    await until(lambda: all(gateway.ready()["status"] == 200 for gateway in gateways), "readiness")
+    await until_elsewhere(lambda: all(gateway.ready()["status"] == 200 for gateway in gateways), "readiness")
     statuses = await ask_all(gateways, customer, 8, "[[sim first_byte_ms=600]]")
 
     assert (refused.status, body["error"]["code"], status) == (503, "service_unavailable", 503)
@@ -104,7 +105,7 @@ async def test_an_emptied_redis_is_filled_again_by_the_requests_it_refuses(insta
     async with asyncio.TaskGroup() as tasks:
         for number in range(10):
             tasks.create_task(keep_asking(gateways[number % 2]))
-        await until(lambda: statuses.total() > 30, "requests")
+        await until_elsewhere(lambda: statuses.total() > 30, "requests")
         installation.redis.flushall()
 
     assert statuses == {200: 150}
@@ -155,14 +156,14 @@ async def test_a_frozen_redis_delays_nobody_for_long_and_loses_nothing(
     began = time.monotonic()
     statuses = await ask_all([gateway], known, 20)
     first_wave = time.monotonic() - began
-    await until(lambda: gateway.ready()["status"] == 503, "red readiness")
+    await until_elsewhere(lambda: gateway.ready()["status"] == 503, "red readiness")
     began = time.monotonic()
     second = await ask_all([gateway], known, 20)
     refused, _ = await ask(gateway, stranger)
     second_wave = time.monotonic() - began
     alive = gateway.healthy()
     valkey_server.resume()
-    await until(lambda: gateway.ready()["status"] == 200, "readiness")
+    await until_elsewhere(lambda: gateway.ready()["status"] == 200, "readiness")
 
     assert (statuses, second, refused.status, alive) == ({200: 20}, {200: 20}, 503, True)
     assert first_wave < 3.0  # A time-out at admission and one at settlement, each 0.3 s.
@@ -179,7 +180,7 @@ async def test_streams_outlive_redis_and_are_booked_when_it_is_back(
     gateway = installation.start_gateway(HASTY)
     text = "[[sim words=60 pause_ms=15]]"
     streams = [asyncio.create_task(stream(gateway, customer, text, MODELS[n % 2])) for n in range(10)]
-    await until(lambda: gateway.metric("poindexter_open_requests") == 10, "streams")
+    await until_elsewhere(lambda: gateway.metric("poindexter_open_requests") == 10, "streams")
 
     valkey_server.kill()
     bodies = await asyncio.gather(*streams)
@@ -190,7 +191,7 @@ async def test_streams_outlive_redis_and_are_booked_when_it_is_back(
     assert [body.count(CONTENT) >= 60 for body in bodies] == [True] * 10
     assert len(spooled) >= 1
     assert everything_served_is_booked(installation, upstream, customer)
-    await until(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
+    await until_elsewhere(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
     installation.assert_nothing_held()
 
 
@@ -204,7 +205,7 @@ async def test_without_redis_an_account_can_spend_its_exposure_and_no_more(
     text = "[[sim words=20]]"
     await ask(gateway, customer, text, max_tokens=20)
     valkey_server.kill()
-    await until(lambda: gateway.ready()["status"] == 503, "red readiness")
+    await until_elsewhere(lambda: gateway.ready()["status"] == 503, "red readiness")
 
     answers = await asyncio.gather(*(ask(gateway, customer, text, max_tokens=20) for _ in range(40)))
     served = sum(head.status == 200 for head, _ in answers)
@@ -255,9 +256,9 @@ async def test_the_spool_of_a_killed_gateway_is_adopted_by_the_next(
     first = installation.start_gateway(HASTY)
     await ask(first, customer)
     valkey_server.kill()
-    await until(lambda: first.ready()["status"] == 503, "red readiness")
+    await until_elsewhere(lambda: first.ready()["status"] == 503, "red readiness")
     assert await ask_all([first], customer, 5) == {200: 5}
-    await until(lambda: spooled(installation) == 11, "5 intents and 5 endings, and the one before, on the disk")
+    await until_elsewhere(lambda: spooled(installation) == 11, "the one before, 5 intents, 5 endings on disk")
     first.kill()
 
     second = installation.start_gateway(redis=False)
@@ -265,7 +266,7 @@ async def test_the_spool_of_a_killed_gateway_is_adopted_by_the_next(
     await wait_distinct(installation, customer, 6)
 
     assert everything_served_is_booked(installation, upstream, customer)
-    await until(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
+    await until_elsewhere(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
     installation.assert_nothing_held()
     assert second.stop() == 0
 
@@ -277,9 +278,9 @@ async def test_a_gateway_that_stops_without_redis_leaves_its_endings_on_the_disk
     first = installation.start_gateway({**HASTY, "GATEWAY_SHUTDOWN_SECONDS": "1"})
     await ask(first, customer)
     under_way = asyncio.create_task(ask(first, customer, "[[sim first_byte_ms=30000]]"))
-    await until(lambda: first.metric("poindexter_open_requests") == 1, "open request")
+    await until_elsewhere(lambda: first.metric("poindexter_open_requests") == 1, "open request")
     valkey_server.kill()
-    await until(lambda: first.ready()["status"] == 503, "red readiness")
+    await until_elsewhere(lambda: first.ready()["status"] == 503, "red readiness")
     await ask(first, customer)
 
     status = await asyncio.to_thread(first.stop)
@@ -302,7 +303,7 @@ async def test_without_redis_and_without_a_spool_nothing_is_served(
     await ask(gateway, customer)
     break_the_spool(installation)
     valkey_server.kill()
-    await until(lambda: gateway.ready()["status"] == 503, "red readiness")
+    await until_elsewhere(lambda: gateway.ready()["status"] == 503, "red readiness")
 
     began = time.monotonic()
     statuses = await ask_all([gateway], customer, 5)
@@ -321,7 +322,7 @@ async def test_a_redis_without_memory_refuses_endings_which_wait_until_it_has_so
     under_way = [
         asyncio.create_task(stream(gateway, customer, "[[sim words=30 pause_ms=20]]", "gpt-4o-mini")) for _ in range(5)
     ]
-    await until(lambda: gateway.metric("poindexter_open_requests") == 5, "streams")
+    await until_elsewhere(lambda: gateway.metric("poindexter_open_requests") == 5, "streams")
 
     installation.redis.config_set("maxmemory", 1)
     await asyncio.gather(*under_way)
@@ -356,7 +357,7 @@ async def test_a_gateway_killed_while_redis_refuses_writes_leaves_a_record_of_ev
 
     lost = list(distinct_events(installation, customer).values())[1:]
     assert {(event.estimated, event.usage.input > 0) for event in lost} == {("gateway_lost", True)}
-    await until(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
+    await until_elsewhere(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
     installation.assert_nothing_held()
     assert second.stop() == 0
 

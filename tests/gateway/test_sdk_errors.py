@@ -13,7 +13,8 @@ from openai import OpenAI
 
 from core.accounts.api_key import ApiKey
 from portal_api.api_keys import KeyLimits
-from tests.installation import Customer, Installation, eventually
+from tests.harness.waiting import eventually
+from tests.installation import Customer, Installation
 from tests.models_text import FreshModels
 from tests.running_gateway import RunningGateway
 

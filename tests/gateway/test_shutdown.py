@@ -17,7 +17,8 @@ from core.usage.usage_event import Outcome, UsageEvent
 from metering.repair.sweeper import Sweeper
 from tests.gateway.served import booked_once, record_of
 from tests.gateway.wire import CONTENT, chat, wire
-from tests.installation import SHARDS, Customer, Installation, eventually
+from tests.harness.waiting import until_elsewhere
+from tests.installation import SHARDS, Customer, Installation
 from tests.running_gateway import RunningGateway
 from tests.simulated_upstream import SimulatedUpstream
 
@@ -48,7 +49,7 @@ async def test_streams_under_way_finish_before_the_process_ends(
     streams = [
         asyncio.create_task(stream_to_the_end(gateway, customer, MODELS[number % 2], 40)) for number in range(20)
     ]
-    await asyncio.to_thread(eventually, lambda: gateway.metric("poindexter_open_requests") == 20, "20 open streams")
+    await until_elsewhere(lambda: gateway.metric("poindexter_open_requests") == 20, "20 open streams")
 
     gateway.signal(signal.SIGTERM)
     bodies = await asyncio.gather(*streams)
@@ -66,7 +67,7 @@ async def test_while_draining_readiness_is_red_and_requests_are_still_served(
     gateway = shared.start_gateway({"GATEWAY_SHUTDOWN_DELAY_SECONDS": "1"})
 
     gateway.signal(signal.SIGTERM)
-    await asyncio.to_thread(eventually, lambda: gateway.ready()["status"] == 503, "red readiness")
+    await until_elsewhere(lambda: gateway.ready()["status"] == 503, "red readiness")
     draining = gateway.ready()["checks"]["draining"]
     async with wire(gateway.port) as client:
         await client.send(chat(customer, "Hello"))
@@ -87,7 +88,7 @@ async def test_streams_longer_than_the_patience_are_cut_and_paid_up_to_there(
     streams = [
         asyncio.create_task(stream_to_the_end(gateway, customer, MODELS[number % 2], 1000)) for number in range(10)
     ]
-    await asyncio.to_thread(eventually, lambda: gateway.metric("poindexter_open_requests") == 10, "10 open streams")
+    await until_elsewhere(lambda: gateway.metric("poindexter_open_requests") == 10, "10 open streams")
 
     gateway.signal(signal.SIGTERM)
     began = time.monotonic()
@@ -109,7 +110,7 @@ async def test_requests_that_wait_for_an_upstream_are_cut_and_pay_their_input(
     gateway = shared.start_gateway({"GATEWAY_SHUTDOWN_SECONDS": "1"})
     async with wire(gateway.port) as client:
         await client.send(chat(customer, "[[sim first_byte_ms=20000]]"))
-        await asyncio.to_thread(eventually, lambda: gateway.metric("poindexter_open_requests") == 1, "open request")
+        await until_elsewhere(lambda: gateway.metric("poindexter_open_requests") == 1, "open request")
 
         gateway.signal(signal.SIGTERM)
         head, body = await client.answer()
@@ -128,10 +129,10 @@ async def test_a_second_signal_ends_the_process_at_once_and_books_all_the_same(
 ) -> None:
     gateway = shared.start_gateway()
     stream = asyncio.create_task(stream_to_the_end(gateway, customer, "gpt-4o-mini", 1000))
-    await asyncio.to_thread(eventually, lambda: gateway.metric("poindexter_open_requests") == 1, "open stream")
+    await until_elsewhere(lambda: gateway.metric("poindexter_open_requests") == 1, "open stream")
 
     gateway.signal(signal.SIGTERM)
-    await asyncio.to_thread(eventually, lambda: bool(gateway.log_lines(message="draining")), "draining")
+    await until_elsewhere(lambda: bool(gateway.log_lines(message="draining")), "draining")
     gateway.signal(signal.SIGTERM)
     await stream
     status = await exit_status(gateway, seconds=5)
@@ -150,7 +151,7 @@ async def test_what_a_killed_gateway_had_under_way_is_booked_by_the_sweeper(
     streams = [
         asyncio.create_task(stream_to_the_end(gateway, customer, MODELS[number % 2], 1000)) for number in range(10)
     ]
-    await asyncio.to_thread(eventually, lambda: renewed(shared) == 10, "10 renewed leases")
+    await until_elsewhere(lambda: renewed(shared) == 10, "10 renewed leases")
 
     gateway.kill()
     await asyncio.gather(*streams)
@@ -203,7 +204,7 @@ async def test_a_worker_that_is_killed_is_replaced(shared: Installation, custome
 
     await asyncio.to_thread(httpx.get, f"{gateway.url}/v1/models", headers=customer.headers)
     os.kill(first, signal.SIGKILL)
-    await asyncio.to_thread(eventually, lambda: len(gateway.worker_pids) == 3, "a third worker")
+    await until_elsewhere(lambda: len(gateway.worker_pids) == 3, "a third worker")
 
     async with wire(gateway.port) as client:
         await client.send(chat(customer, "Hello"))

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.servers.ports import free_port
-from tests.installation import Installation, eventually
+from tests.harness.ports import free_port
+from tests.harness.waiting import eventually
+from tests.installation import Installation
 from tests.running_gateway import SERVING
 
 HANGUP = 1 << (signal.SIGHUP - 1)

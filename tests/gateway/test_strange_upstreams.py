@@ -17,7 +17,8 @@ from core.usage.token_usage import TokenUsage
 from core.usage.usage_event import Outcome
 from tests.gateway.outbound.peer import Call, Script, peer
 from tests.gateway.wire import CONTENT, chat, wire
-from tests.installation import Customer, Installation, eventually
+from tests.harness.waiting import eventually, until_elsewhere
+from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway
 
 MODELS = """
@@ -279,8 +280,8 @@ async def test_who_leaves_while_we_still_connect_pays_nothing_and_the_upstream_i
                 await client.send(chat(shop.customer, "hello", model="both"))
                 await asyncio.sleep(0.4)  # A client with little patience.
                 await client.leave()
-            await asyncio.to_thread(
-                eventually, lambda: shop.gateway.metric("poindexter_open_requests") == 0, "the end of the request"
+            await until_elsewhere(
+                lambda: shop.gateway.metric("poindexter_open_requests") == 0, "the end of the request"
             )
         await shop.leave_no_trace()
 

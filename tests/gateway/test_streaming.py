@@ -10,7 +10,8 @@ import pytest
 
 from tests.gateway.served import booked_once
 from tests.gateway.wire import CONTENT, chat, wire
-from tests.installation import Customer, Installation, eventually
+from tests.harness.waiting import until_elsewhere
+from tests.installation import Customer, Installation
 from tests.models_text import FreshModels
 from tests.running_gateway import RunningGateway
 from tests.simulated_upstream import SimulatedUpstream
@@ -92,9 +93,9 @@ async def test_no_attempt_is_made_for_a_client_that_has_left_and_a_failed_one_co
     model = fresh_models.take("openai")
     async with wire(gateway.port) as client:
         await client.send(chat(customer, "[[sim status=503 retry_after=1.2]]", model=model))
-        await asyncio.to_thread(eventually, lambda: len(upstream.refused()) == 1, "first attempt")
+        await until_elsewhere(lambda: len(upstream.refused()) == 1, "first attempt")
         await client.leave()
-    await asyncio.to_thread(eventually, lambda: bool(lines(gateway, customer)), "log line")
+    await until_elsewhere(lambda: bool(lines(gateway, customer)), "log line")
 
     [line] = lines(gateway, customer)
     assert (line["outcome"], line["attempts"], len(upstream.refused())) == ("client_gone", 1, 1)

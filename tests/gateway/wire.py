@@ -17,9 +17,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.harness.waiting import PATIENCE_SECONDS
 from tests.installation import Customer
 
-PATIENCE_SECONDS = 15.0
 CONTENT = b'"content":"'
 """In every content event of both simulated providers, once translated."""
 

@@ -1,22 +1,20 @@
 """A real metering process, for tests that kill it."""
 
-import asyncio
 import json
 import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 
+from tests.harness.waiting import until
 from tests.metering.workbench import SHARDS
 
-__all__ = ["MeteringProcess", "metering_process", "until"]
+__all__ = ["MeteringProcess", "metering_process"]
 
 RUN = "import sys; from metering.__main__ import main; sys.exit(main())"
 SETTINGS = {
@@ -89,17 +87,3 @@ async def metering_process(
         yield process
     finally:
         process.discard()
-
-
-async def until(condition: Callable[[], Any | Awaitable[Any]], *, seconds: float = 20.0) -> None:
-    """Raises TimeoutError when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = condition()
-        if asyncio.iscoroutine(answer):
-            answer = await answer
-        if answer:
-            return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds} seconds")
-        await asyncio.sleep(0.02)

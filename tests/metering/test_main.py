@@ -12,8 +12,9 @@ from core.redis.keys import CONSUMER_GROUP, shards
 from core.usage.usage_event import UsageEvent
 from deploy.local.servers.postgres import PostgresServer
 from deploy.local.servers.valkey import ValkeyServer
+from tests.harness.waiting import until
 from tests.metering.events import event, many
-from tests.metering.process import MeteringProcess, metering_process, until
+from tests.metering.process import MeteringProcess, metering_process
 from tests.metering.workbench import SHARDS, Workbench, workbench
 
 

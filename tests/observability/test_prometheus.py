@@ -7,13 +7,14 @@ import httpx
 import pytest
 
 from deploy.local.servers.valkey import ValkeyServer
+from tests.harness.waiting import eventually
 from tests.installation import Customer, Installation
 from tests.models_text import models_text
 from tests.observability.artefacts import Expression, expressions, metrics, recorded
 from tests.observability.promql import resolved
 from tests.observability.test_metrics import OF_PROMETHEUS
 from tests.observability.tools import tool
-from tests.observability.watched import Prometheus, eventually, metering, prometheus
+from tests.observability.watched import Prometheus, metering, prometheus
 from tests.running_gateway import RunningGateway
 from tests.services import Databases, emptied
 from tests.simulated_upstream import SimulatedUpstream
@@ -40,11 +41,11 @@ EMPTY_WHILE_ALL_IS_WELL = {
 
 @pytest.fixture(scope="module")
 def installation(
-    _databases: Databases, valkey_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+    databases: Databases, valkey_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
     tool("prometheus")
     upstream = SimulatedUpstream.start()
-    database = _databases.create_migrated()
+    database = databases.create_migrated()
     installation = Installation(
         tmp_path_factory.mktemp("watched"),
         database_url=database,
@@ -54,7 +55,7 @@ def installation(
     yield installation
     installation.close()
     upstream.stop()
-    _databases.drop(database)
+    databases.drop(database)
 
 
 @pytest.fixture(scope="module")

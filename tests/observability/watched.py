@@ -3,8 +3,7 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 import httpx
 import yaml
 
-from deploy.local.servers.ports import free_port
+from tests.harness.ports import free_port
+from tests.harness.waiting import eventually
 from tests.installation import Installation
 from tests.observability.artefacts import PROMETHEUS
 
-PATIENCE_SECONDS = 30.0
 SCRAPE = "500ms"
 
 
@@ -55,7 +54,10 @@ def metering(installation: Installation) -> Iterator[int]:
     with _running(
         [sys.executable, "-m", "metering"], installation.directory / "metering.log", own | installation.settings
     ):
-        eventually(lambda: httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200, "metering")
+        ready = f"http://127.0.0.1:{port}/readyz"
+        eventually(
+            lambda: httpx.get(ready, trust_env=False).status_code == 200, "metering", not_yet=httpx.TransportError
+        )
         yield port
 
 
@@ -80,20 +82,8 @@ def prometheus(program: str, directory: Path, targets: dict[str, int]) -> Iterat
         stack.enter_context(_running(command, directory / "prometheus.log", {}))
         server = Prometheus(f"http://127.0.0.1:{port}")
         stack.callback(server.close)
-        eventually(server.ready, "Prometheus")
+        eventually(server.ready, "Prometheus", not_yet=httpx.TransportError)
         yield server
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            if condition():
-                return
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < deadline, f"no {what} within {PATIENCE_SECONDS:g} s"
-        time.sleep(0.05)
 
 
 @contextmanager

@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 from metering.proof.reconciliation import Reconciliation
-from tests.installation import Customer, eventually
+from tests.harness.waiting import PATIENCE_SECONDS, until_elsewhere
+from tests.installation import Customer
 from tests.running_gateway import RunningGateway
 from tests.system.world import World
 
 STREAMS = 10
-PATIENCE_SECONDS = 30.0
 WORDS = 120
 ROWS = "SELECT event_id::text, estimated, output_tokens FROM usage_events"
 
@@ -76,13 +76,11 @@ async def failure_through_a_freeze(world: World, customer: Customer) -> list[int
     """The statuses of an answer, and of a request that the upstream refuses while the gateway stands still."""
     async with httpx.AsyncClient(timeout=60, trust_env=False) as http, asyncio.TaskGroup() as tasks:
         first = await ask(http, world, customer, "Hello")
-        await asyncio.to_thread(eventually, lambda: not world.installation.held(), "settlement")
+        await until_elsewhere(lambda: not world.installation.held(), "settlement")
         failing = tasks.create_task(ask(http, world, customer, "[[sim first_byte_ms=1500 status=400]]"))
-        await asyncio.to_thread(eventually, lambda: bool(world.installation.held()), "a reservation")
+        await until_elsewhere(lambda: bool(world.installation.held()), "a reservation")
         with frozen(world.gateways[0]):
-            await asyncio.to_thread(
-                eventually, lambda: not world.installation.held(), "sweep", seconds=PATIENCE_SECONDS
-            )
+            await until_elsewhere(lambda: not world.installation.held(), "sweep")
     return [first, failing.result()]
 
 
@@ -112,9 +110,7 @@ async def streams_through_a_freeze(world: World, customer: Customer) -> dict[str
         for event in begun:
             await event.wait()
         with frozen(world.gateways[0]):
-            await asyncio.to_thread(
-                eventually, lambda: not world.installation.held(), "sweep", seconds=PATIENCE_SECONDS
-            )
+            await until_elsewhere(lambda: not world.installation.held(), "sweep")
     return dict(task.result() for task in streams)
 
 

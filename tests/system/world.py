@@ -26,6 +26,8 @@ from deploy.services import Services
 from metering.ingest.dead_letters import DeadLetters, Selection
 from metering.proof.reconciliation import Reconciliation
 from metering.repair.counters import Counters
+from tests.harness.ports import free_port
+from tests.harness.waiting import eventually
 from tests.installation import SHARDS, Installation
 from tests.isolation import run_on_fresh_loop
 from tests.models_text import models_text
@@ -74,10 +76,10 @@ class World:
         self.directory = directory
         self.record = directory / "served.jsonl"
         self._wrap = wrap or {}
-        self.postgres = PostgresServer(directory / "postgres")
+        self.postgres = PostgresServer(directory / "postgres", free_port())
         self.machine = MachineFaults(directory)
         """Valkey's."""
-        self.valkey = ValkeyServer(directory / "valkey", program=self.machine.under(find_valkey()))
+        self.valkey = ValkeyServer(directory / "valkey", free_port(), program=self.machine.under(find_valkey()))
         self.postgres.start()
         self.valkey.start()
         self.networks = {number: Partition(self.valkey.port) for number in range(GATEWAYS)}
@@ -136,11 +138,16 @@ class World:
 
     def come_to_rest(self, seconds: float) -> list[str]:
         """Wait until nothing is reserved, spooled, in a stream or parked; says what is left after so many seconds."""
-        deadline = time.monotonic() + seconds
-        while (left := self._unfinished()) and time.monotonic() < deadline:
+
+        def at_rest() -> bool:
+            if not self._unfinished():
+                return True
             self.ask(_replay_dead_letters)
-            time.sleep(0.1)
-        return left
+            return False
+
+        with contextlib.suppress(AssertionError):
+            eventually(at_rest, "rest", seconds=seconds, max_pause=0.1)
+        return self._unfinished()
 
     def differences(self) -> list[str]:
         """Everything that contradicts the invariants; empty is the proof."""

@@ -1,12 +1,12 @@
 """Open reservations are renewed, and write their intents, in slices, so that no stream waits for 10,000 others."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, cast
 
 from gateway.accounting import leases as leases_module
 from gateway.accounting.leases import Leases
 from gateway.accounting.reservation import Reservation
+from tests.harness.waiting import until
 
 
 class Noted(Reservation):
@@ -55,12 +55,6 @@ async def test_long_answers_are_renewed_and_write_intents_whenever_redis_is_lost
     renewed = calls.count("renewed")
     await until(lambda: calls.count("renewed") > renewed)
     await cancelled(task)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  What is waited for is another task's doing.
-            await asyncio.sleep(0.002)
 
 
 async def cancelled(task: "asyncio.Task[Any]") -> None:

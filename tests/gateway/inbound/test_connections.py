@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from tests.gateway.wire import CONTENT, Wire, chat, request, wire
-from tests.installation import Customer, Installation, eventually
+from tests.harness.waiting import eventually
+from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway
 
 IDLE_SECONDS = 0.6

@@ -18,8 +18,8 @@ from typing import Any
 from gateway.outbound.client import Transport
 from gateway.outbound.head import request_head
 from gateway.outbound.origin import Origin
+from tests.harness.waiting import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 10.0
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -184,12 +184,3 @@ def answer_then_close(answer: bytes) -> Script:
 async def stay_silent(call: Call) -> None:
     await call.request()
     await call.closed_by_client()
-
-
-async def until(condition: Callable[[], bool], what: str = "the condition") -> None:
-    """Wait for something that the event loop brings about by itself."""
-    for _ in range(int(PATIENCE_SECONDS * 1000)):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError(f"{what} did not come true within {PATIENCE_SECONDS:g} s")

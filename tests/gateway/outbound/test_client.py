@@ -9,7 +9,8 @@ from gateway.outbound.client import Transport
 from gateway.outbound.errors import ConnectionLost, ExchangeAborted
 from gateway.outbound.origin import Origin, Timeouts
 from gateway.outbound.pool import PoolUse
-from tests.gateway.outbound.peer import PATIENCE_SECONDS, Call, answer_always, peer, stay_silent, transport, until
+from tests.gateway.outbound.peer import Call, answer_always, peer, stay_silent, transport
+from tests.harness.waiting import PATIENCE_SECONDS, until
 
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 

@@ -28,9 +28,9 @@ from tests.gateway.outbound.peer import (
     peer,
     stay_silent,
     transport,
-    until,
 )
 from tests.gateway.outbound.responses import GOOD, REFUSED
+from tests.harness.waiting import until
 
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 BRIEF = 0.3

@@ -9,7 +9,8 @@ from gateway.outbound.dialling import STAGGER_SECONDS, Address, alternating, fir
 from gateway.outbound.errors import ConnectFailed
 from gateway.outbound.origin import Origin, Timeouts
 from gateway.outbound.pool import PoolUse
-from tests.gateway.outbound.peer import answer_always, peer, transport, until
+from tests.gateway.outbound.peer import answer_always, peer, transport
+from tests.harness.waiting import until
 from tests.isolation import LoopbackLoop
 
 SIX, FOUR = socket.AF_INET6, socket.AF_INET

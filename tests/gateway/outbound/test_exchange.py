@@ -15,8 +15,8 @@ from tests.gateway.outbound.peer import (
     peer,
     stay_silent,
     transport,
-    until,
 )
+from tests.harness.waiting import until
 
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 

@@ -6,7 +6,8 @@ import pytest
 
 from gateway.outbound.errors import ConnectionLost
 from gateway.outbound.origin import Timeouts
-from tests.gateway.outbound.peer import STREAM_HEAD, Call, answer_with, peer, transport, until
+from tests.gateway.outbound.peer import STREAM_HEAD, Call, answer_with, peer, transport
+from tests.harness.waiting import until
 
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 

@@ -12,7 +12,8 @@ from gateway.outbound.client import Transport
 from gateway.outbound.errors import TransportError
 from gateway.outbound.origin import Timeouts
 from gateway.outbound.pool import PoolUse
-from tests.gateway.outbound.peer import STREAM_HEAD, Call, Peer, peer, transport, until
+from tests.gateway.outbound.peer import STREAM_HEAD, Call, Peer, peer, transport
+from tests.harness.waiting import until
 
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 LOOPS = pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +19,8 @@ from gateway.outbound.head import request_head
 from gateway.outbound.origin import Origin, Timeouts
 from tests.gateway.outbound.asgi_app import CHUNKS, LARGE
 from tests.gateway.outbound.peer import transport
+from tests.harness.ports import free_port
+from tests.harness.waiting import eventually
 
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 APP = "tests.gateway.outbound.asgi_app:app"
@@ -76,9 +77,7 @@ def listening(*command: str) -> Iterator[Origin]:
 def nginx(directory: Path, upstream: Origin, *, keepalive: str) -> Iterator[Origin]:
     if not os.access(NGINX, os.X_OK):
         pytest.skip("nginx is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     configuration = directory / "nginx.conf"
     configuration.write_text(
         NGINX_CONFIGURATION.format(directory=directory, port=port, upstream=upstream.port, keepalive=keepalive)
@@ -89,13 +88,11 @@ def nginx(directory: Path, upstream: Origin, *, keepalive: str) -> Iterator[Orig
 
 
 def wait_for(port: int) -> None:
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
+    def listens() -> bool:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.01)
-    raise AssertionError(f"nothing listens on port {port}")
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    eventually(listens, f"a listener on port {port}")
 
 
 SERVERS = {

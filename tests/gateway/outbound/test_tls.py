@@ -9,7 +9,8 @@ from gateway.outbound.errors import ConnectFailed, ConnectionLost, ConnectTimeou
 from gateway.outbound.origin import Origin, Timeouts
 from gateway.outbound.pool import PoolUse
 from gateway.outbound.tls import verified_context
-from tests.gateway.outbound.peer import OK, STREAM_HEAD, Call, answer_always, answer_with, peer, transport, until
+from tests.gateway.outbound.peer import OK, STREAM_HEAD, Call, answer_always, answer_with, peer, transport
+from tests.harness.waiting import until
 
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 EXTENSIONS = "subjectAltName=DNS:localhost,IP:127.0.0.1\n"

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from tests.gateway.wire import CONTENT, chat, wire
-from tests.installation import Customer, Installation, eventually
+from tests.harness.waiting import eventually, until_elsewhere
+from tests.installation import Customer, Installation
 from tests.models_text import FreshModels
 from tests.running_gateway import GatewayDidNotStart, RunningGateway
 from tests.simulated_upstream import SimulatedUpstream
@@ -97,8 +98,8 @@ async def test_the_workers_metrics_add_up(pair: RunningGateway, customer: Custom
     answers = await asyncio.gather(*(ask(pair, customer, "[[sim first_byte_ms=50]]") for _ in range(60)))
 
     assert [status for status, _ in answers] == [200] * 60
-    await asyncio.to_thread(
-        eventually, lambda: pair.metric("poindexter_requests_total", code="200") == before + 60, "60 counted requests"
+    await until_elsewhere(
+        lambda: pair.metric("poindexter_requests_total", code="200") == before + 60, "60 counted requests"
     )
     assert pair.metric("poindexter_open_requests") == 0
 
@@ -140,7 +141,7 @@ async def test_a_changed_models_file_is_taken_up_by_every_worker(
 
     installation.models_file.write_text(before.replace('[models."gpt-5-mini"]', '[models."brand-new"]'))
     gateway.signal(signal.SIGHUP)
-    await asyncio.to_thread(eventually, lambda: loads(gateway) == 2, "reload of both workers")
+    await until_elsewhere(lambda: loads(gateway) == 2, "reload of both workers")
     statuses = {(await ask(gateway, customer, model=name))[0] for name in ["brand-new"] * 6}
     gone, _ = await ask(gateway, customer, model="gpt-5-mini")
 
@@ -154,10 +155,10 @@ async def test_a_bad_models_file_is_reported_and_the_one_before_serves_on(instal
 
     installation.models_file.write_text(good.replace('tokenizer = "openai-mini"', 'tokenizer = "none"', 1))
     gateway.signal(signal.SIGHUP)
-    await asyncio.to_thread(eventually, lambda: gateway.metric("poindexter_models_file_valid") == 0, "refusal")
+    await until_elsewhere(lambda: gateway.metric("poindexter_models_file_valid") == 0, "refusal")
     served, _ = await ask(gateway, customer)
     installation.models_file.write_text(good)
-    await asyncio.to_thread(eventually, lambda: gateway.metric("poindexter_models_file_valid") == 1, "recovery")
+    await until_elsewhere(lambda: gateway.metric("poindexter_models_file_valid") == 1, "recovery")
 
     [complaint] = gateway.log_lines(level="error")
     assert served == 200

@@ -17,7 +17,8 @@ import pytest
 from gateway.records import request_log
 from gateway.records.request_log import RequestLog
 from tests.gateway.wire import chat, wire
-from tests.installation import Customer, Installation, eventually
+from tests.harness.waiting import until_elsewhere
+from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway
 
 
@@ -82,12 +83,12 @@ async def test_a_full_disk_under_the_log_ends_no_gateway_and_is_recovered_from(
 
     during = [await ask(gateway, customer) for _ in range(10)]
     lost = "poindexter_log_lines_dropped_total"
-    await asyncio.to_thread(eventually, lambda: gateway.metric(lost) >= 10, "counted lines")
+    await until_elsewhere(lambda: gateway.metric(lost) >= 10, "counted lines")
     for pid in pids:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     after = await ask(gateway, customer)
     mark = f'"account":{customer.account_id},'.encode()
-    await asyncio.to_thread(eventually, lambda: mark in gateway.log.read_bytes(), "a line")
+    await until_elsewhere(lambda: mark in gateway.log.read_bytes(), "a line")
     whole = [line for line in gateway.log.read_bytes().splitlines() if mark in line]
     torn = [line for line in gateway.log.read_bytes().splitlines() if not line.endswith(b"}")]
 

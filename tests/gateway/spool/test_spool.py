@@ -4,7 +4,7 @@ records that nobody can read or take."""
 import asyncio
 import os
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from gateway.spool.spool import Spool, SpoolFailed, SpoolUnusable
 from gateway.store.cold_scopes import ColdScopes
 from gateway.store.redis_pipeline import RedisPipeline
 from tests.gateway.endings import ACCOUNT, SHARDS, endings, event, events, intent, keys_of, settlement, void
+from tests.harness.waiting import until
 from tests.services import valkey
 
 SCRIPTS = [load_script(name) for name in ("admit", "settle", "release")]
@@ -60,12 +61,6 @@ async def running(spool: Spool) -> AsyncIterator[None]:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         let_go(spool)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  What is waited for is another task's doing.
-            await asyncio.sleep(0.005)
 
 
 class UnknownToPostgres(ColdScopes):

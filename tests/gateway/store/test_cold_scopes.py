@@ -20,8 +20,9 @@ from core.usage.billing_period import billing_period
 from deploy.local.servers.postgres import PostgresServer
 from deploy.local.servers.valkey import ValkeyServer
 from loadtests.process_usage import processes_below
-from tests.gateway.asking import ask, ask_all, until
+from tests.gateway.asking import ask, ask_all
 from tests.gateway.test_redis_trouble import wait_distinct
+from tests.harness.waiting import until_elsewhere
 from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway
 
@@ -67,7 +68,7 @@ async def test_a_redis_that_comes_back_older_gives_no_cap_away_again(
     await ask_all(gateways, other, 2)
     before = installation.spent(spent)
     copy_of(valkey_server, tmp_path / "older")
-    await until(lambda: all(gateway.ready()["status"] == 200 for gateway in gateways), "readiness")
+    await until_elsewhere(lambda: all(gateway.ready()["status"] == 200 for gateway in gateways), "readiness")
     await book_in_the_ledger(installation, spent, charged=CAP)
 
     clients = [asyncio.create_task(keep_asking(gateways[n % 2], spent, time.monotonic() + 3)) for n in range(12)]
@@ -91,15 +92,15 @@ async def test_what_was_served_without_redis_passes_no_cap_of_an_older_redis(
     customer = installation.customer(cap=CAP)
     gateway = installation.start_gateway({"GATEWAY_OFFLINE_EXPOSURE_USD": "1"})
     copy_of(valkey_server, tmp_path / "older")
-    await until(lambda: gateway.ready()["status"] == 200, "readiness")
+    await until_elsewhere(lambda: gateway.ready()["status"] == 200, "readiness")
     await ask(gateway, customer)
     await book_in_the_ledger(installation, customer, charged=CAP - 100_000)
 
     valkey_server.kill()
-    await until(lambda: gateway.ready()["status"] == 503, "red readiness")
+    await until_elsewhere(lambda: gateway.ready()["status"] == 503, "red readiness")
     served = await ask_all([gateway], customer, 6, EXPENSIVE)
     await asyncio.to_thread(start_older, valkey_server, tmp_path / "older")
-    await until(lambda: len(installation.events(customer)) >= 6, "all events")
+    await until_elsewhere(lambda: len(installation.events(customer)) >= 6, "all events")
 
     assert served == {200: 6}
     assert installation.spent(customer) == CAP
@@ -115,7 +116,7 @@ async def test_what_an_older_redis_still_holds_passes_no_cap(
     customer = installation.customer(cap=CAP)
     gateway = installation.start_gateway()
     asking = asyncio.create_task(ask(gateway, customer, "[[sim words=900 first_byte_ms=2500]]", max_tokens=900))
-    await until(lambda: installation.redis.zcard(installation.keys_of(customer).leases) == 1, "a reservation")
+    await until_elsewhere(lambda: installation.redis.zcard(installation.keys_of(customer).leases) == 1, "a reservation")
     shutil.copytree(valkey_server.data_directory, tmp_path / "older")
     await book_in_the_ledger(installation, customer, charged=CAP - 1_000)
 
@@ -123,7 +124,7 @@ async def test_what_an_older_redis_still_holds_passes_no_cap(
     await asyncio.to_thread(start_older, valkey_server, tmp_path / "older")
     held = bool(installation.redis.zcard(installation.keys_of(customer).leases))
     head, _ = await asking
-    await until(lambda: bool(installation.events(customer)), "its event")
+    await until_elsewhere(lambda: bool(installation.events(customer)), "its event")
 
     assert (held, head.status) == (True, 200)
     assert installation.spent(customer) <= CAP
@@ -153,7 +154,7 @@ async def test_a_restarted_redis_with_all_it_had_is_believed_after_one_look_for_
     for customer in customers:
         await ask(gateway, customer)
     valkey_server.restart()
-    await until(lambda: gateway.ready()["status"] == 200, "readiness")
+    await until_elsewhere(lambda: gateway.ready()["status"] == 200, "readiness")
 
     answers = await asyncio.gather(*(ask_all([gateway], customer, 40, "Hi") for customer in customers))
 
@@ -197,7 +198,7 @@ async def test_a_frozen_postgres_keeps_no_unknown_key_waiting(
         served_after = time.monotonic() - began
         answers = await asyncio.gather(*refused)
         waited = time.monotonic() - began
-    await until(lambda: gateway.ready()["checks"]["postgres"] == "ok", "postgres")
+    await until_elsewhere(lambda: gateway.ready()["checks"]["postgres"] == "ok", "postgres")
     async with asyncio.timeout(10):
         afterwards, _ = await ask(gateway, stranger())
         while afterwards.status == 503:  # As its Retry-After says.
@@ -244,7 +245,7 @@ async def test_each_time_that_redis_refuses_writes_an_account_has_its_whole_offl
 
     for _ in range(3):
         assert (await ask(gateway, customer))[0].status == 200
-        await until(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
+        await until_elsewhere(lambda: not list(installation.spool_directory.glob("*.spool")), "an empty spool")
         assert (await ask(gateway, customer))[0].status == 200
         installation.redis.config_set("maxmemory", 1)
         answers = [(await ask(gateway, customer, text, max_tokens=200))[0].status for _ in range(8)]
@@ -280,12 +281,12 @@ async def test_a_full_minute_takes_no_trust_from_a_key(installation: Installatio
     gateway = installation.start_gateway()
     await ask(gateway, customer)
     under_way = asyncio.create_task(ask(gateway, customer, "[[sim first_byte_ms=400]]"))
-    await until(lambda: installation.account_counters(customer)["in_flight"] == "1", "a request under way")
+    await until_elsewhere(lambda: installation.account_counters(customer)["in_flight"] == "1", "a request under way")
     refused, _ = await ask(gateway, customer)
     await under_way
 
     valkey_server.kill()
-    await until(lambda: gateway.ready()["status"] == 503, "red readiness")
+    await until_elsewhere(lambda: gateway.ready()["status"] == 503, "red readiness")
     served, _ = await ask(gateway, customer)
 
     assert (refused.status, served.status) == (429, 200)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,6 +13,7 @@ from core.redis.lua_scripts import Call, LuaScript
 from deploy.local.servers.valkey import ValkeyServer
 from gateway.store import redis_pipeline
 from gateway.store.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError, RedisUnanswered
+from tests.harness.waiting import until
 from tests.services import valkey
 
 ECHO = LuaScript("echo", "return {KEYS[1], ARGV[1]}")
@@ -43,12 +44,6 @@ async def connected(url: str, reply_seconds: float = REPLY_SECONDS) -> AsyncIter
     async with pipeline(url, reply_seconds=reply_seconds) as redis:
         await until(lambda: redis.connected)
         yield redis
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  What is waited for is another task's doing.
-            await asyncio.sleep(0.002)
 
 
 async def test_a_thousand_calls_at_once_get_each_its_own_reply(redis_url: str) -> None:

@@ -13,7 +13,7 @@ from gateway.errors import ModelNotFound
 from gateway.upstreams.catalog import Catalog
 from gateway.upstreams.circuit_breaker import CircuitBreaker
 from gateway.upstreams.upstream import Obstacle
-from tests.gateway.asking import until
+from tests.harness.waiting import until_elsewhere
 
 ACCOUNT = 1
 FILE = """
@@ -69,7 +69,7 @@ async def test_an_upstream_lives_as_long_as_its_target_stays_the_same(file: File
     async with followed(catalog):
         file.write(kept="m-1", changed="m-2-new", added="m-4")
         catalog.reload_soon()
-        await until(lambda: "added" in catalog.models, "the new file")
+        await until_elsewhere(lambda: "added" in catalog.models, "the new file")
 
     assert catalog.model("kept").upstreams[0] is kept
     assert catalog.model("changed").upstreams[0] is not changed
@@ -85,7 +85,7 @@ async def test_a_request_keeps_the_model_and_the_upstreams_that_it_began_with(fi
     async with followed(catalog):
         file.write(kept="m-1")
         catalog.reload_soon()
-        await until(lambda: "removed" not in catalog.models, "the new file")
+        await until_elsewhere(lambda: "removed" not in catalog.models, "the new file")
 
     assert under_way.model.name == "removed"
     assert under_way.upstreams[0].obstacle(ACCOUNT) is None
@@ -100,7 +100,7 @@ async def test_another_number_of_places_holds_for_the_requests_that_are_under_wa
     async with followed(catalog):
         file.write(places=2, kept="m-1")
         catalog.reload_soon()
-        await until(lambda: "removed" not in catalog.models, "the new file")
+        await until_elsewhere(lambda: "removed" not in catalog.models, "the new file")
 
     # The provider's settings are a part of the target: its new upstream counts what the old one still has under way.
     successor = catalog.model("kept").upstreams[0]
@@ -118,12 +118,12 @@ async def test_of_a_file_that_can_t_be_used_nothing_is_used(file: File, text: st
     async with followed(catalog):
         file.path.write_text(text)
         catalog.reload_soon()
-        await until(lambda: REGISTRY.get_sample_value("poindexter_models_file_valid") == 0, "a refusal")
+        await until_elsewhere(lambda: REGISTRY.get_sample_value("poindexter_models_file_valid") == 0, "a refusal")
         assert catalog.models is models
         assert catalog.model("kept") is kept
         file.write(kept="m-1", next="m-5")
         catalog.reload_soon()
-        await until(lambda: "next" in catalog.models, "the new file")
+        await until_elsewhere(lambda: "next" in catalog.models, "the new file")
 
     assert REGISTRY.get_sample_value("poindexter_models_file_valid") == 1
     assert catalog.model("kept").upstreams == kept.upstreams

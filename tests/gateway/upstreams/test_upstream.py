@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.wire import CONTENT, chat, wire
-from tests.installation import Customer, Installation, eventually
+from tests.harness.waiting import eventually
+from tests.installation import Customer, Installation
 from tests.running_gateway import RunningGateway
 from tests.simulated_upstream import SimulatedUpstream
 

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 from redis.exceptions import RedisError
 
@@ -291,7 +292,7 @@ async def test_nothing_is_acknowledged_while_postgres_is_away(
         postgres_server.stop()
 
         for _ in range(3):
-            with pytest.raises((OSError, Exception)):
+            with pytest.raises((OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
                 await consumer.round()
         left = await bench.entries_left()
         postgres_server.start()

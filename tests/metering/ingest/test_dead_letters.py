@@ -14,6 +14,7 @@ from core.usage.usage_event import GATEWAY_LOST, UsageEvent
 from metering.errors import RedisNotSynced
 from metering.ingest.dead_letters import Selection, Waiting
 from metering.ledger import parking
+from tests.harness.waiting import until
 from tests.metering.events import NOW, event, of_tomorrow
 from tests.metering.workbench import SHARDS, Workbench, workbench
 
@@ -418,6 +419,4 @@ async def spent_of(bench: Workbench, item: UsageEvent) -> tuple[int, int]:
 
 async def until_somebody_waits_for_a_lock(bench: Workbench) -> None:
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    async with asyncio.timeout(10):
-        while not await bench.pool.fetchval(waiting):  # noqa: ASYNC110  # Postgres has no event for it.
-            await asyncio.sleep(0.01)
+    await until(lambda: bench.pool.fetchval(waiting), "somebody who waits for a lock")

@@ -7,6 +7,7 @@ import pytest
 
 from deploy.local.servers.child import Child, tail
 from deploy.local.servers.pids import command_line, wait_for_exit
+from tests.harness.waiting import eventually
 
 SLEEPS = "import time; time.sleep(60)"
 IGNORES_SIGTERM = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
@@ -22,9 +23,8 @@ def child(code: str, log: Path) -> Child:
 
 
 def wait_for_text(log: Path) -> str:
-    while not (text := tail(log)):
-        pass
-    return text
+    eventually(lambda: tail(log), "output")
+    return tail(log)
 
 
 def test_stopping_asks_first(tmp_path: Path) -> None:
