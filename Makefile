@@ -16,7 +16,7 @@ COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --gene
 WORKERS = $$(( $$(getconf _NPROCESSORS_ONLN) * 2 ))
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check model chaos bench bench-peers soak image-check lock clean
+.PHONY: help run setup test check model chaos fuzz bench bench-peers soak image-check lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -43,6 +43,9 @@ model: setup ## The settlement protocol, every order of its steps and of up to t
 
 chaos: setup ## The proof: kill -9 anything under load, then count
 	@.venv/bin/python -m tests.system.chaos $(ARGS)
+
+fuzz: setup ## Damaged input for every parser (longer: make fuzz ARGS="--seconds 3600")
+	@.venv/bin/python -m tests.fuzz $(ARGS)
 
 bench: setup ## CPU per request, added latency, memory per stream, beside nginx
 	@.venv/bin/python -m loadtests.bench $(ARGS)

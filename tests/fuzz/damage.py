@@ -24,12 +24,6 @@ class Fuzzer:
             tried += 1
         return tried
 
-    def main(self, arguments: Sequence[str]) -> None:
-        """`SECONDS [SEED]`; the seed is printed, so that what was found can be found again."""
-        seed = int(arguments[1]) if len(arguments) > 1 else random.randrange(2**32)
-        sys.stdout.write(f"seed {seed}\n")
-        sys.stdout.write(f"{self.run(seconds=float(arguments[0]), seed=seed)} cases, no contradiction\n")
-
     def _damaged(self, dice: random.Random) -> bytes:
         data = bytearray(dice.choice(self._corpus))
         for _ in range(dice.randrange(6)):

@@ -1,5 +1,5 @@
 """
-Throws broken responses at the parser of upstream responses: `python -m tests.fuzz.fuzz_response_parser SECONDS [SEED]`.
+Throws broken responses at the parser of upstream responses.
 
 Whatever arrives, the parser understands it or raises a TransportError, and says the same however the bytes are split.
 """
@@ -83,9 +83,3 @@ def _repeat(data: bytearray, dice: random.Random) -> None:
 
 
 DAMAGE = [_flip, _cut, _insert, _repeat]
-
-
-if __name__ == "__main__":
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(2**32)
-    sys.stdout.write(f"seed {seed}\n")
-    sys.stdout.write(f"{run(seconds=float(sys.argv[1]), seed=seed)} cases, none misunderstood\n")

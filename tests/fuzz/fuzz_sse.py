@@ -1,10 +1,8 @@
 """
-Throws broken streams at the SSE decoder: `python -m tests.fuzz.fuzz_sse SECONDS [SEED]`.
+Throws broken streams at the SSE decoder.
 
 However the bytes are split, the events are the same, and none holds more than the limit.
 """
-
-import sys
 
 from gateway.dialects.sse import EventTooLarge, ServerSentEvent, SSEDecoder
 from tests.fuzz.damage import Fuzzer
@@ -38,6 +36,3 @@ def _decoded(chunks: list[bytes]) -> tuple[list[ServerSentEvent], bool]:
 
 CORPUS = [*openai.COMPLETE.values(), *openai.BROKEN.values(), *anthropic.COMPLETE.values(), *anthropic.BROKEN.values()]
 FUZZER = Fuzzer(fuzz_one, CORPUS, FRAGMENTS)
-
-if __name__ == "__main__":
-    FUZZER.main(sys.argv[1:])

@@ -1,11 +1,9 @@
 """
-Throws broken requests, answers and streams at the translators: `python -m tests.fuzz.fuzz_translators SECONDS [SEED]`.
+Throws broken requests, answers and streams at the translators.
 
 A request is translated or refused, an answer is translated or malformed, and a stream says the same however it is
 split, ends with [DONE] only if it was finished, and never reports more tokens than any model has.
 """
-
-import sys
 
 import orjson
 
@@ -134,6 +132,3 @@ FRAGMENTS = [
     b'"\\u0000"', b"event: error\n", b'{"type":"ping"}', b'"delta":{"content":"x"},', b"\xef\xbb\xbf",
 ]  # fmt: skip
 FUZZER = Fuzzer(fuzz_one, [*REQUESTS, *ANSWERS, *STREAMS], FRAGMENTS)
-
-if __name__ == "__main__":
-    FUZZER.main(sys.argv[1:])

@@ -1,11 +1,10 @@
 """
-Throws broken usage events at their reader: `python -m tests.fuzz.fuzz_usage_event SECONDS [SEED]`.
+Throws broken usage events at their reader.
 
 Bytes are a usage event or malformed, never anything else; what is an event has one meaning: written again it reads the
 same, and the ledger's columns fit.
 """
 
-import sys
 from datetime import UTC, date, datetime
 from uuid import UUID
 
@@ -65,6 +64,3 @@ FRAGMENTS = [
     b'"\\ud800"', b'"\\u0000"', b"\\u0000", b"\0", b"\xff", b"x" * 600, b'"tokens":[0,0,0,0,0,0],', b'"cost":-0,',
 ]  # fmt: skip
 FUZZER = Fuzzer(fuzz_one, CORPUS, FRAGMENTS)
-
-if __name__ == "__main__":
-    FUZZER.main(sys.argv[1:])
