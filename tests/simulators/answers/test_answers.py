@@ -25,7 +25,7 @@ def test_the_same_demand_gives_the_same_answer_and_another_seed_another() -> Non
 
 
 @pytest.mark.parametrize(
-    ("most", "thinking", "words", "ended"),
+    ("maximum", "thinking", "words", "ended"),
     [(2, 2, 0, "length"), (3, 3, 0, "length"), (5, 3, 2, "length"), (7, 3, 4, "end"), (9, 3, 4, "end")],
 )
 def test_thinking_uses_up_the_limit_first(maximum: int, thinking: int, words: int, ended: str) -> None:

@@ -56,7 +56,7 @@ def test_a_value_stays_inside_its_limits(schema: dict[str, Any], allowed: set[An
     assert document(schema, seed) in allowed
 
 
-@pytest.mark.parametrize(("least", "most"), [(0, 3), (20, 20), (7, 9)])
+@pytest.mark.parametrize(("minimum", "maximum"), [(0, 3), (20, 20), (7, 9)])
 def test_strings_and_arrays_have_allowed_lengths(minimum: int, maximum: int) -> None:
     text = document({"type": "string", "minLength": minimum, "maxLength": maximum})
     items = document({"type": "array", "items": {"type": "null"}, "minItems": minimum, "maxItems": maximum})
