@@ -1,4 +1,5 @@
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,15 +21,14 @@ def _imports(file: Path) -> set[str]:
     return {module for module in [*froms, *plain] if module}
 
 
-USERS = {
-    package: {module for file in modules(package) for module in _imports(file)}
-    for package in [*PACKAGES, "tests", "loadtests"]
-}
+@cache
+def _imported_by(package: str) -> set[str]:
+    return {module for file in modules(package) for module in _imports(file)}
 
 
 @pytest.mark.parametrize("file", [one for one in modules("core") if one.name != "__init__.py"], ids=name)
 def test_a_module_lives_in_core_only_if_two_packages_need_it(file: Path) -> None:
     module = name(file).removesuffix(".py").replace("/", ".")
-    users = {package for package in PACKAGES if module in USERS[package]}
+    users = {package for package in PACKAGES if module in _imported_by(package)}
 
     assert (len(users) >= 2) is (module not in ONE_USER_FOR_A_REASON), users

@@ -5,6 +5,7 @@ for minutes.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -37,21 +38,21 @@ def chain_of_definitions() -> dict[str, Any]:
 
 
 RESULT = {"role": "tool", "tool_call_id": "a", "content": "1"}
-LARGEST: dict[str, dict[str, Any]] = {
-    "calls by one id": asked_with({"tool_calls": [CALL] * MANY}, *[RESULT] * MANY),
-    "thoughts in many texts": asked_with(
+LARGEST: dict[str, Callable[[], dict[str, Any]]] = {
+    "calls by one id": lambda: asked_with({"tool_calls": [CALL] * MANY}, *[RESULT] * MANY),
+    "thoughts in many texts": lambda: asked_with(
         {"content": [{"type": "text", "text": "ab"}] * MANY, "thinking_blocks": thoughts()}
     ),
-    "thoughts in a long text": asked_with({"content": "x" * 20_000_000, "thinking_blocks": thoughts()}),
-    "a chain of definitions": {
+    "thoughts in a long text": lambda: asked_with({"content": "x" * 20_000_000, "thinking_blocks": thoughts()}),
+    "a chain of definitions": lambda: {
         "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": chain_of_definitions()}}
     },
 }
 
 
-@pytest.mark.parametrize("fields", LARGEST.values(), ids=LARGEST)
-def test_s7_the_largest_requests_keep_nobody_waiting(fields: dict[str, Any]) -> None:
-    request = chat(**fields)
+@pytest.mark.parametrize("fields", LARGEST.values(), ids=LARGEST.keys())
+def test_s7_the_largest_requests_keep_nobody_waiting(fields: Callable[[], dict[str, Any]]) -> None:
+    request = chat(**fields())
     began = time.process_time()
 
     OpenAIToAnthropic().request(request, upstream_model="claude-sonnet-4-5", max_output_tokens=4096, clamp=True)
