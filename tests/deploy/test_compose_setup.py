@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from core.accounts.api_key import Pepper
-from core.models.models_file import ModelsFile
+from core.models.models_file import ModelsFile, ModelsFileError
 from deploy.local.servers.ports import free_port
 from deploy.local.servers.programs import find_valkey
 from tests.deploy.composed import compose, run_setup, set_up
@@ -77,7 +77,7 @@ def test_the_models_file_is_refused_until_the_providers_keys_are_there(deploy: P
     names = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
     files = {f"{name}_FILE": str(deploy / "compose" / "secrets" / name.lower()) for name in names}
 
-    with pytest.raises(Exception, match="OPENAI_API_KEY is not set") as caught:
+    with pytest.raises(ModelsFileError, match="OPENAI_API_KEY is not set") as caught:
         ModelsFile.parse(text, files)
 
     assert "ANTHROPIC_API_KEY is not set" in str(caught.value)

@@ -46,7 +46,7 @@ def _the_gateway_serves_on(strict: RunningGateway, shared: Installation, anybody
     yield
     head, _ = asyncio.run(exchange(strict, chat(anybody, "Still there?")))
     assert head.status == 200
-    assert not [line for line in strict.log_lines() if "traceback" in line]
+    assert b'"traceback"' not in strict.log.read_bytes()
     shared.assert_nothing_held()
 
 
@@ -213,7 +213,7 @@ async def test_bodies_of_100_megabytes_leave_no_trace_in_memory(
 async def test_a_large_body_within_the_limit_is_served(strict: RunningGateway, anybody: Customer) -> None:
     head, _ = await exchange(strict, chat(anybody, "[[sim words=3]] " + "x" * MEBIBYTE, model="gpt-5-mini"))
 
-    assert head.status in (200, 400)  # 400: the provider finds it longer than its context.
+    assert head.status == 200
 
 
 async def test_a_body_that_never_comes_is_a_time_out(strict: RunningGateway, anybody: Customer) -> None:
@@ -454,24 +454,26 @@ async def test_keys_show_in_no_log_and_no_answer(strict: RunningGateway, anybody
 
 
 @pytest.mark.parametrize(
-    "headers",
+    ("headers", "status"),
     [
-        "expect: 100-continue\r\n",
-        "te: trailers\r\ntrailer: x\r\n",
-        "transfer-encoding: identity\r\n",
-        "content-encoding: gzip\r\n",
-        "connection: keep-alive, close\r\n",
+        ("expect: 100-continue\r\n", 200),
+        ("te: trailers\r\ntrailer: x\r\n", 200),
+        ("transfer-encoding: identity\r\n", 400),  # Beside a length: one of the two would be believed.
+        ("content-encoding: gzip\r\n", 415),
+        ("connection: keep-alive, close\r\n", 200),
     ],
     ids=["expect", "trailers", "identity", "gzip", "close"],
 )
-async def test_unusual_headers_get_an_answer(strict: RunningGateway, anybody: Customer, headers: str) -> None:
+async def test_unusual_headers_get_an_answer(
+    strict: RunningGateway, anybody: Customer, headers: str, status: int
+) -> None:
     async with wire(strict.port) as client:
         await client.send(request(anybody, json.dumps(FINE).encode(), headers=headers))
         head = await client.head()
         if head.status == 100:
             head = await client.head()
 
-    assert head.status in (200, 400, 415)
+    assert head.status == status
 
 
 async def test_http_1_0_is_answered_and_closed(strict: RunningGateway, anybody: Customer) -> None:
