@@ -1,4 +1,4 @@
-"""Fixtures for everybody; tests/services.py explains them."""
+"""Fixtures for everybody; tests/harness/servers.py explains them."""
 
 import inspect
 import os
@@ -11,11 +11,11 @@ import pytest
 
 from deploy.local.servers.postgres import PostgresServer
 from deploy.local.servers.valkey import ValkeyServer
-from tests import leftovers
+from tests.harness import leftovers
+from tests.harness.isolation import guarded, require_loopback, run_on_fresh_loop, scrub
 from tests.harness.ports import free_port
 from tests.harness.scheduling import ByFile, longest_first
-from tests.isolation import guarded, require_loopback, run_on_fresh_loop, scrub
-from tests.services import Databases, emptied, enterable_directory
+from tests.harness.servers import Databases, emptied, enterable_directory
 
 TEST_RUN = uuid.uuid4().hex
 SERVERS = pytest.StashKey[list[PostgresServer | ValkeyServer]]()

@@ -10,7 +10,7 @@ import redis
 from core.accounts.api_key import is_well_formed
 from portal_api import publication
 from tests.deploy.command_line import CommandLine
-from tests.services import postgres, valkey
+from tests.harness.servers import postgres, valkey
 
 NOWHERE = "redis://127.0.0.1:1/0"
 

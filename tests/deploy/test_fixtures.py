@@ -9,9 +9,9 @@ import uvloop
 
 from deploy.local.servers.postgres import PostgresServer
 from deploy.local.servers.valkey import ValkeyServer
-from tests.isolation import ConnectionRefusedByTests, scrub
-from tests.leftovers import end
-from tests.services import Databases, emptied, postgres, valkey
+from tests.harness.isolation import ConnectionRefusedByTests, scrub
+from tests.harness.leftovers import end
+from tests.harness.servers import Databases, emptied, postgres, valkey
 
 BEYOND = "192.0.2.1"
 

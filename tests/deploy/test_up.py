@@ -13,8 +13,8 @@ from deploy.local.servers.pids import command_line, wait_for_exit
 from deploy.local.servers.ports import DEFAULT_PORTS
 from tests.deploy.launched import Launched, launched
 from tests.harness.ports import free_port
+from tests.harness.servers import postgres, valkey
 from tests.harness.waiting import eventually, until
-from tests.services import postgres, valkey
 
 READY = "Ctrl-C stops everything"
 STARTED = ["simulators started", "metering started", "gateway started"]

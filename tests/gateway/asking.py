@@ -5,8 +5,8 @@ from collections import Counter
 from typing import Any
 
 from tests.gateway.wire import Head, chat, wire
-from tests.installation import Customer
-from tests.running_gateway import RunningGateway
+from tests.harness.installation import Customer
+from tests.harness.running_gateway import RunningGateway
 
 
 async def ask(gateway: RunningGateway, customer: Customer, text: str = "Hello", **more: Any) -> tuple[Head, Any]:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from deploy.local.servers.valkey import ValkeyServer
-from tests.installation import Customer, Installation
-from tests.models_text import FreshModels, models_text
-from tests.running_gateway import RunningGateway
-from tests.services import Databases, emptied
-from tests.simulated_upstream import SimulatedUpstream
+from tests.harness.installation import Customer, Installation
+from tests.harness.models_text import FreshModels, models_text
+from tests.harness.running_gateway import RunningGateway
+from tests.harness.servers import Databases, emptied
+from tests.harness.simulated_upstream import SimulatedUpstream
 
 
 @pytest.fixture(scope="module")

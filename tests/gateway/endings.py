@@ -8,7 +8,7 @@ from core.usage.event_id import event_id
 from core.usage.token_usage import TokenUsage
 from core.usage.usage_event import Outcome, UsageEvent, instant_of
 from gateway.spool.record import Record
-from tests.services import valkey
+from tests.harness.servers import valkey
 
 ACCOUNT = AccountId(7)
 SHARDS = 4

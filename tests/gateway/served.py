@@ -3,8 +3,8 @@
 from typing import Any
 
 from core.usage.token_usage import TokenUsage
-from tests.installation import Booked, Customer, Installation
-from tests.simulated_upstream import SimulatedUpstream
+from tests.harness.installation import Booked, Customer, Installation
+from tests.harness.simulated_upstream import SimulatedUpstream
 
 
 def usage_of(record: dict[str, Any]) -> TokenUsage:

@@ -15,10 +15,10 @@ import pytest
 
 from core.accounts.api_key import ApiKey
 from tests.gateway.wire import CONTENT, Head, Wire, chat, request, wire
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
+from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.harness.waiting import until_elsewhere
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
-from tests.simulated_upstream import SimulatedUpstream
 
 MEBIBYTE = 1024 * 1024
 MESSAGES = [{"role": "user", "content": "Hello"}]

@@ -7,8 +7,8 @@ import pytest
 from openai import OpenAI
 from pydantic import BaseModel, Field
 
-from tests.installation import Customer
-from tests.running_gateway import RunningGateway
+from tests.harness.installation import Customer
+from tests.harness.running_gateway import RunningGateway
 
 MODEL = "claude-haiku-4-5"
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

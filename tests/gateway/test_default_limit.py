@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
-from tests.simulated_upstream import SimulatedUpstream
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
+from tests.harness.simulated_upstream import SimulatedUpstream
 
 MODELS = """
 [providers.openai]

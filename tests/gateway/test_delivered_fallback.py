@@ -14,9 +14,9 @@ import pytest
 
 import deploy
 from tests.gateway.wire import chat, wire
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
-from tests.simulated_upstream import SimulatedUpstream
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
+from tests.harness.simulated_upstream import SimulatedUpstream
 
 DOWN = "hello [[sim status=529 model=anthropic]]"
 CALL = {"id": "c_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}

@@ -13,11 +13,11 @@ import pytest
 from core.usage.usage_event import Outcome
 from tests.gateway.served import booked_once, record_of, usage_of
 from tests.gateway.wire import CONTENT, chat, wire
+from tests.harness.installation import Booked, Customer, Installation
+from tests.harness.models_text import FreshModels
+from tests.harness.running_gateway import RunningGateway
+from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.harness.waiting import eventually
-from tests.installation import Booked, Customer, Installation
-from tests.models_text import FreshModels
-from tests.running_gateway import RunningGateway
-from tests.simulated_upstream import SimulatedUpstream
 
 KINDS = ["openai", "anthropic"]
 DONE = b"data: [DONE]"

@@ -6,8 +6,8 @@ import pytest
 
 from loadtests.load import Load, Target
 from loadtests.load_generator import run
-from tests.installation import Installation
-from tests.running_gateway import RunningGateway
+from tests.harness.installation import Installation
+from tests.harness.running_gateway import RunningGateway
 
 ENOUGH = 3_000
 """Requests: with a handful of lost objects each, the collector would have been called."""

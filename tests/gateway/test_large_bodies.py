@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.gateway.wire import Head, Wire, chat, request, wire
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
 
 MEBIBYTE = 1024 * 1024
 MANY_VALUES = b'{"model":"gpt-4o-mini","messages":[' + b"[]," * (11 * MEBIBYTE) + b"[]]}"

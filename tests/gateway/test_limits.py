@@ -17,10 +17,10 @@ from gateway.dialects.chat_request import ChatRequest
 from portal_api.api_keys import KeyLimits
 from tests.gateway.served import booked_once
 from tests.gateway.wire import Wire, request, wire
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
+from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.harness.waiting import until
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
-from tests.simulated_upstream import SimulatedUpstream
 
 MODEL = "gpt-4o-mini"
 INPUT_PRICE, OUTPUT_PRICE = 150, 600

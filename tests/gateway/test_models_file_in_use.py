@@ -12,10 +12,10 @@ from core.models.models_file import ModelsFile, ModelsFileError
 from gateway.upstreams.circuit_breaker import CircuitBreaker
 from gateway.upstreams.upstream import Places, Upstream
 from tests.gateway.wire import CONTENT, chat, wire
+from tests.harness.installation import Installation
+from tests.harness.models_text import models_text
+from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.harness.waiting import until_elsewhere
-from tests.installation import Installation
-from tests.models_text import models_text
-from tests.simulated_upstream import SimulatedUpstream
 
 MODEL = """
 [models.m]

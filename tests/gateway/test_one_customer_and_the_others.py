@@ -15,9 +15,9 @@ import pytest
 
 from tests.gateway.outbound.peer import Call, peer
 from tests.gateway.wire import chat, wire
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
 from tests.harness.waiting import until
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
 
 MODELS = """
 [providers.openai]

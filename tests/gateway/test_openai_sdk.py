@@ -14,9 +14,9 @@ from pydantic import BaseModel
 
 from core.usage.usage_event import Outcome
 from tests.gateway.served import booked_once
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
-from tests.simulated_upstream import SimulatedUpstream
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
+from tests.harness.simulated_upstream import SimulatedUpstream
 
 MODELS = ["gpt-4o-mini", "claude-haiku-4-5"]
 PIXEL = base64.b64encode(

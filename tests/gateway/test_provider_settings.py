@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from tests.gateway.canned import CannedUpstream, canned_upstream, completion, message, pieces
-from tests.installation import Booked, Customer, Installation
-from tests.running_gateway import RunningGateway
+from tests.harness.installation import Booked, Customer, Installation
+from tests.harness.running_gateway import RunningGateway
 
 MODELS = """
 [providers.usual]

@@ -29,11 +29,11 @@ from tests.gateway.test_redis_trouble import (
     wait_distinct,
 )
 from tests.gateway.wire import CONTENT, chat, wire
+from tests.harness.installation import Customer, Installation
+from tests.harness.models_text import models_text
+from tests.harness.running_gateway import RunningGateway
+from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.harness.waiting import eventually, until_elsewhere
-from tests.installation import Customer, Installation
-from tests.models_text import models_text
-from tests.running_gateway import RunningGateway
-from tests.simulated_upstream import SimulatedUpstream
 
 STALL = Path(__file__).with_name("stalled_disk.c")
 STALLED_SECONDS = "1.9"

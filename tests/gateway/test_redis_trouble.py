@@ -18,10 +18,10 @@ from deploy.local.servers.valkey import ValkeyServer
 from tests.gateway.asking import ask, ask_all
 from tests.gateway.served import usage_of
 from tests.gateway.wire import CONTENT, chat, wire
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
+from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.harness.waiting import until_elsewhere
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
-from tests.simulated_upstream import SimulatedUpstream
 
 HASTY = {"GATEWAY_REDIS_SECONDS": "0.3"}
 DONE = b"data: [DONE]"

@@ -26,8 +26,8 @@ from gateway.store.redis_pipeline import RedisPipeline
 from tests.gateway.endings import SHARDS, events
 from tests.gateway.reserving import KEYS, MODEL, reservation_of
 from tests.gateway.spool.test_spool import UnknownToPostgres, let_go, replay_all
+from tests.harness.servers import valkey
 from tests.harness.waiting import until
-from tests.services import valkey
 
 TARGET: Target = MODEL.targets[0]
 

@@ -13,10 +13,10 @@ from openai import OpenAI
 
 from core.accounts.api_key import ApiKey
 from portal_api.api_keys import KeyLimits
+from tests.harness.installation import Customer, Installation
+from tests.harness.models_text import FreshModels
+from tests.harness.running_gateway import RunningGateway
 from tests.harness.waiting import eventually
-from tests.installation import Customer, Installation
-from tests.models_text import FreshModels
-from tests.running_gateway import RunningGateway
 
 UNKNOWN_KEY = ApiKey.generate().text
 

@@ -17,10 +17,10 @@ from core.usage.usage_event import Outcome, UsageEvent
 from metering.repair.sweeper import Sweeper
 from tests.gateway.served import booked_once, record_of
 from tests.gateway.wire import CONTENT, chat, wire
+from tests.harness.installation import SHARDS, Customer, Installation
+from tests.harness.running_gateway import RunningGateway
+from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.harness.waiting import until_elsewhere
-from tests.installation import SHARDS, Customer, Installation
-from tests.running_gateway import RunningGateway
-from tests.simulated_upstream import SimulatedUpstream
 
 DONE = b"data: [DONE]"
 MODELS = ["gpt-4o-mini", "claude-haiku-4-5"]

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.installation import Installation
 from tests.harness.ports import free_port
+from tests.harness.running_gateway import SERVING
 from tests.harness.waiting import eventually
-from tests.installation import Installation
-from tests.running_gateway import SERVING
 
 HANGUP = 1 << (signal.SIGHUP - 1)
 

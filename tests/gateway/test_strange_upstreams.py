@@ -17,9 +17,9 @@ from core.usage.token_usage import TokenUsage
 from core.usage.usage_event import Outcome
 from tests.gateway.outbound.peer import Call, Script, peer
 from tests.gateway.wire import CONTENT, chat, wire
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
 from tests.harness.waiting import eventually, until_elsewhere
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
 
 MODELS = """
 [providers.first]

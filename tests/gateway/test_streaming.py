@@ -10,11 +10,11 @@ import pytest
 
 from tests.gateway.served import booked_once
 from tests.gateway.wire import CONTENT, chat, wire
+from tests.harness.installation import Customer, Installation
+from tests.harness.models_text import FreshModels
+from tests.harness.running_gateway import RunningGateway
+from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.harness.waiting import until_elsewhere
-from tests.installation import Customer, Installation
-from tests.models_text import FreshModels
-from tests.running_gateway import RunningGateway
-from tests.simulated_upstream import SimulatedUpstream
 
 DONE = b"data: [DONE]"
 MODELS = ["gpt-4o-mini", "claude-haiku-4-5"]

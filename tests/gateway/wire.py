@@ -17,8 +17,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.harness.installation import Customer
 from tests.harness.waiting import PATIENCE_SECONDS
-from tests.installation import Customer
 
 CONTENT = b'"content":"'
 """In every content event of both simulated providers, once translated."""

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.installation import Installation
-from tests.running_gateway import RunningGateway
+from tests.harness.installation import Installation
+from tests.harness.running_gateway import RunningGateway
 
 LOCUSTFILE = Path(__file__).parents[2] / "loadtests" / "locustfile.py"
 

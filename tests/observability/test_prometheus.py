@@ -7,17 +7,17 @@ import httpx
 import pytest
 
 from deploy.local.servers.valkey import ValkeyServer
+from tests.harness.installation import Customer, Installation
+from tests.harness.models_text import models_text
+from tests.harness.running_gateway import RunningGateway
+from tests.harness.servers import Databases, emptied
+from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.harness.waiting import eventually
-from tests.installation import Customer, Installation
-from tests.models_text import models_text
 from tests.observability.artefacts import Expression, expressions, metrics, recorded
 from tests.observability.promql import resolved
 from tests.observability.test_metrics import OF_PROMETHEUS
 from tests.observability.tools import tool
 from tests.observability.watched import Prometheus, metering, prometheus
-from tests.running_gateway import RunningGateway
-from tests.services import Databases, emptied
-from tests.simulated_upstream import SimulatedUpstream
 
 REQUESTS = (
     ("gpt-4o-mini", "Hello", False),

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from deploy.cli import main
+from tests.harness.servers import postgres
 from tests.observability.artefacts import ROOT, RUNBOOK, alerts, sections
-from tests.services import postgres
 
 PARTS = ("**Means**", "**Customers notice**", "**Look**", "**Mend**", "**Over when**")
 README = ROOT / "deploy" / "README.md"

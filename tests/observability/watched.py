@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.harness.installation import Installation
 from tests.harness.ports import free_port
 from tests.harness.waiting import eventually
-from tests.installation import Installation
 from tests.observability.artefacts import PROMETHEUS
 
 SCRAPE = "500ms"

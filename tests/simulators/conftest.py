@@ -6,7 +6,7 @@ import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
-from tests.simulated_upstream import SimulatedUpstream
+from tests.harness.simulated_upstream import SimulatedUpstream
 
 API_KEY = "sk-sim-test"
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.usage.money import NANO_PER_USD
-from tests.services import enterable_directory
+from tests.harness.servers import enterable_directory
 from tests.system.disturbances import disturb, every_disturbance
 from tests.system.load import Load, Seen
 from tests.system.world import SERVICES, World, Wrap

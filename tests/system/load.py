@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import orjson
 
-from tests.installation import Customer
+from tests.harness.installation import Customer
 from tests.system.world import World
 
 CLIENTS = 24

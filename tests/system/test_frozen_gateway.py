@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 from metering.proof.reconciliation import Reconciliation
+from tests.harness.installation import Customer
+from tests.harness.running_gateway import RunningGateway
 from tests.harness.waiting import PATIENCE_SECONDS, until_elsewhere
-from tests.installation import Customer
-from tests.running_gateway import RunningGateway
 from tests.system.world import World
 
 STREAMS = 10

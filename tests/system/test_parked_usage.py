@@ -17,8 +17,8 @@ from metering.ingest.dead_letters import DeadLetters, Selection
 from metering.ledger.partitions import month_after
 from metering.proof.reconciliation import Reconciliation
 from metering.repair.counters import Counters
+from tests.harness.installation import SHARDS, Customer
 from tests.harness.waiting import eventually
-from tests.installation import SHARDS, Customer
 from tests.system.world import World
 
 CAP_NANO_USD = 200_000

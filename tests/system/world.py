@@ -26,13 +26,13 @@ from deploy.services import Services
 from metering.ingest.dead_letters import DeadLetters, Selection
 from metering.proof.reconciliation import Reconciliation
 from metering.repair.counters import Counters
+from tests.harness.installation import SHARDS, Installation
+from tests.harness.isolation import run_on_fresh_loop
+from tests.harness.models_text import models_text
 from tests.harness.ports import free_port
+from tests.harness.running_gateway import RunningGateway
+from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.harness.waiting import eventually
-from tests.installation import SHARDS, Installation
-from tests.isolation import run_on_fresh_loop
-from tests.models_text import models_text
-from tests.running_gateway import RunningGateway
-from tests.simulated_upstream import SimulatedUpstream
 from tests.system.machine_faults import MachineFaults
 from tests.system.partition import Partition
 

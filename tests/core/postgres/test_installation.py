@@ -8,7 +8,7 @@ import pytest
 from core.postgres.connections import open_pool
 from core.postgres.installation import WrongInstallation, agree_on_shards, agree_when_reachable
 from core.process.settings import Secret
-from tests.services import postgres
+from tests.harness.servers import postgres
 
 
 async def test_the_first_process_stores_the_number_and_another_number_is_refused(database_url: str) -> None:

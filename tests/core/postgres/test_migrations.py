@@ -9,7 +9,7 @@ import pytest
 from core.postgres import migrations
 from core.postgres.migrations import ChangedMigration, Migration, migrate, pending_migrations, unknown_migrations
 from core.process.settings import Secret
-from tests.services import postgres
+from tests.harness.servers import postgres
 
 MIGRATE = """
 import asyncio, sys

@@ -13,7 +13,7 @@ from core.redis import script_calls
 from core.redis.keys import ReservationKeys, shards
 from core.redis.lua_scripts import Argument, ScriptRunner, load_script
 from core.usage.money import NANO_PER_USD
-from tests.services import valkey
+from tests.harness.servers import valkey
 
 [SHARD] = shards(1)
 ACCOUNT, KEY = SHARD.account(AccountId(1)), SHARD.key(KeyId(1))

@@ -18,7 +18,7 @@ from gateway.errors import InvalidKey
 from gateway.store.look_ups import LookUps
 from gateway.store.redis_pipeline import RedisPipeline
 from tests.gateway.asking import ask
-from tests.installation import PEPPER, SHARDS, Customer, Installation
+from tests.harness.installation import PEPPER, SHARDS, Customer, Installation
 
 OTHER_ID, OTHER_SECRET = "2:" + "5b" * 32, "1:" + "5b" * 32
 

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from portal_api.api_keys import KeyLimits
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
 
 ONE_MODEL = KeyLimits(models=("gpt-4o-mini",))
 PATHS = pytest.mark.parametrize("path", ["/v1/models", "/v1/models/gpt-4o-mini"])

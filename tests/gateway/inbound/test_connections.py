@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from tests.gateway.wire import CONTENT, Wire, chat, request, wire
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
 from tests.harness.waiting import eventually
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
 
 IDLE_SECONDS = 0.6
 BODY = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}).encode()

@@ -7,8 +7,8 @@ import pytest
 from core.process.settings import SettingsError
 from gateway.settings import GatewaySettings
 from tests.gateway.wire import Head, chat, request, wire
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
 
 PAGE, OTHER = "https://app.example.com", "https://evil.example"
 ALLOW = "access-control-allow-origin"

@@ -10,8 +10,8 @@ from gateway.outbound.errors import ConnectFailed
 from gateway.outbound.origin import Origin, Timeouts
 from gateway.outbound.pool import PoolUse
 from tests.gateway.outbound.peer import answer_always, peer, transport
+from tests.harness.isolation import LoopbackLoop
 from tests.harness.waiting import until
-from tests.isolation import LoopbackLoop
 
 SIX, FOUR = socket.AF_INET6, socket.AF_INET
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
@@ -35,7 +35,7 @@ def broken_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: object, **__: object) -> object:
         raise socket.gaierror(-2, "no such name")
 
-    monkeypatch.setattr("tests.isolation.LoopbackLoop.getaddrinfo", fail)
+    monkeypatch.setattr("tests.harness.isolation.LoopbackLoop.getaddrinfo", fail)
 
 
 class Network:
@@ -135,7 +135,7 @@ async def test_a_mistake_of_ours_while_connecting_is_told_and_hangs_nobody(monke
     async def fail(*_: object, **__: object) -> object:
         raise mistake
 
-    monkeypatch.setattr("tests.isolation.LoopbackLoop.create_connection", fail)
+    monkeypatch.setattr("tests.harness.isolation.LoopbackLoop.create_connection", fail)
     async with transport() as client:
         exchange = client.send(Origin("http", "127.0.0.1", 80), b"", b"", WAIT)
 

@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from tests.gateway.wire import CONTENT, chat, wire
+from tests.harness.installation import Customer, Installation
+from tests.harness.models_text import FreshModels
+from tests.harness.running_gateway import GatewayDidNotStart, RunningGateway
+from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.harness.waiting import eventually, until_elsewhere
-from tests.installation import Customer, Installation
-from tests.models_text import FreshModels
-from tests.running_gateway import GatewayDidNotStart, RunningGateway
-from tests.simulated_upstream import SimulatedUpstream
 
 
 @pytest.fixture(scope="module")

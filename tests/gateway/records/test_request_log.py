@@ -17,9 +17,9 @@ import pytest
 from gateway.records import request_log
 from gateway.records.request_log import RequestLog
 from tests.gateway.wire import chat, wire
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
 from tests.harness.waiting import until_elsewhere
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
 
 
 @pytest.fixture

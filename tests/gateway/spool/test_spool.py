@@ -28,8 +28,8 @@ from gateway.spool.spool import Spool, SpoolFailed, SpoolUnusable
 from gateway.store.cold_scopes import ColdScopes
 from gateway.store.redis_pipeline import RedisPipeline
 from tests.gateway.endings import ACCOUNT, SHARDS, endings, event, events, intent, keys_of, settlement, void
+from tests.harness.servers import valkey
 from tests.harness.waiting import until
-from tests.services import valkey
 
 SCRIPTS = [load_script(name) for name in ("admit", "settle", "release")]
 

@@ -22,9 +22,9 @@ from deploy.local.servers.valkey import ValkeyServer
 from loadtests.process_usage import processes_below
 from tests.gateway.asking import ask, ask_all
 from tests.gateway.test_redis_trouble import wait_distinct
+from tests.harness.installation import Customer, Installation
+from tests.harness.running_gateway import RunningGateway
 from tests.harness.waiting import until_elsewhere
-from tests.installation import Customer, Installation
-from tests.running_gateway import RunningGateway
 
 CAP = 1_000_000
 EXPENSIVE = "[[sim words=400]]"

@@ -14,8 +14,8 @@ from core.redis.lua_scripts import Call, LuaScript
 from deploy.local.servers.valkey import ValkeyServer
 from gateway.store import redis_pipeline
 from gateway.store.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError, RedisUnanswered
+from tests.harness.servers import valkey
 from tests.harness.waiting import until
-from tests.services import valkey
 
 ECHO = LuaScript("echo", "return {KEYS[1], ARGV[1]}")
 APPEND = LuaScript("append", "return redis.call('RPUSH', KEYS[1], ARGV[1])")

@@ -4,8 +4,8 @@ from datetime import date
 import pytest
 
 from metering.ledger.partitions import Partitions, month_after
+from tests.harness.servers import postgres
 from tests.metering.workbench import workbench
-from tests.services import postgres
 
 PARTITIONS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'usage_events'::regclass ORDER BY 1"
 

@@ -6,7 +6,7 @@ import anthropic as sdk
 import pytest
 from anthropic import Anthropic
 
-from tests.simulated_upstream import SimulatedUpstream
+from tests.harness.simulated_upstream import SimulatedUpstream
 
 MODEL = "claude-haiku-4-5"
 WEATHER: Any = {

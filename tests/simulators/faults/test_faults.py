@@ -10,7 +10,7 @@ from openai import OpenAI
 from simulators.faults.directives import directive_settings, write_script
 from simulators.faults.faults import FaultQueue
 from simulators.faults.refusals import Refused
-from tests.simulated_upstream import SimulatedUpstream
+from tests.harness.simulated_upstream import SimulatedUpstream
 
 CALL = {"provider": "openai", "model": "gpt-4o", "api_key": "sk-a", "client_request_id": "r1"}
 

@@ -9,7 +9,7 @@ import openai as sdk
 import pytest
 from openai import OpenAI
 
-from tests.simulated_upstream import SimulatedUpstream
+from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.simulators.conftest import API_KEY
 
 

@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI
 from pydantic import BaseModel
 
-from tests.simulated_upstream import SimulatedUpstream
+from tests.harness.simulated_upstream import SimulatedUpstream
 
 WEATHER: Any = {
     "type": "function",

@@ -12,7 +12,7 @@ from deploy.local.servers.pids import command_line, wait_for_exit
 from deploy.local.servers.postgres import PostgresServer
 from deploy.local.servers.programs import PostgresPrograms
 from deploy.local.servers.unprivileged import NOBODY
-from tests.services import enterable_directory, postgres
+from tests.harness.servers import enterable_directory, postgres
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 

@@ -11,7 +11,7 @@ import redis
 from deploy.local.errors import ValkeyError
 from deploy.local.servers.pids import command_line, wait_for_exit
 from deploy.local.servers.valkey import ValkeyServer
-from tests.services import valkey
+from tests.harness.servers import valkey
 
 NOT_A_SERVER = Path(sys.executable)
 

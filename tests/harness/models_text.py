@@ -56,7 +56,7 @@ class FreshModels:
 
     def take(self, kind: str) -> str:
         number = next(self._numbers[kind])
-        assert number < FRESH, "raise FRESH in tests/models_text.py"
+        assert number < FRESH, "raise FRESH in tests/harness/models_text.py"
         return f"{kind}-{number}"
 
 

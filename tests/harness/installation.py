@@ -29,8 +29,8 @@ from core.redis.keys import ShardKeys, shards
 from core.usage.usage_event import UsageEvent
 from deploy.services import Services, ServiceSettings, open_services
 from portal_api.api_keys import KeyLimits
+from tests.harness.running_gateway import RunningGateway
 from tests.harness.waiting import PATIENCE_SECONDS, eventually
-from tests.running_gateway import RunningGateway
 
 PEPPER = "1:" + "5a" * 32
 SHARDS = 4
