@@ -27,12 +27,13 @@ from gateway.answering.relay import Relay
 from gateway.endpoints.bodies import Bodies
 from gateway.endpoints.chat_completions import ChatCompletions
 from gateway.endpoints.models import PREFIX, Models
-from gateway.endpoints.router import Front
+from gateway.endpoints.router import Router
 from gateway.inbound.cors import Cors
 from gateway.outbound.client import Transport
 from gateway.outbound.tls import verified_context
 from gateway.records import metrics
 from gateway.records.request_log import RequestLog
+from gateway.records.request_metrics import count_request
 from gateway.settings import GatewaySettings
 from gateway.spool.recent_endings import RecentEndings
 from gateway.spool.spool import Spool
@@ -56,7 +57,7 @@ FINISH_SECONDS = 5.0
 class Gateway:
     """What the process's `__main__` needs of it."""
 
-    front: Front
+    router: Router
     pipeline: RedisPipeline
     pool: asyncpg.Pool
     catalog: Catalog
@@ -138,14 +139,14 @@ async def open_gateway(
     )
     models = Models(authentication, catalog, standing)
     request_log = RequestLog(standard_output() if settings.gateway_request_log else None)
-    front = Front(
+    router = Router(
         {
             "/v1/chat/completions": {"POST": chat},
             "/v1/ai/chat": {"POST": chat},
             "/v1/models": {"GET": models.list},
         },
         {PREFIX: {"GET": models.retrieve}},
-        request_log,
+        (count_request, request_log.add),
         max_open_requests=settings.gateway_max_open_requests,
         cors=Cors(settings.gateway_cors_origins) if settings.gateway_cors_origins else None,
     )
@@ -158,7 +159,7 @@ async def open_gateway(
             )
         ]
         try:
-            yield Gateway(front, pipeline, pool, catalog, spool)
+            yield Gateway(router, pipeline, pool, catalog, spool)
         finally:
             await spool.finish(seconds=FINISH_SECONDS)
             for task in owned:

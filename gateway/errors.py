@@ -35,6 +35,7 @@ __all__ = [
     "AccountSuspended",
     "BodyTimeout",
     "BodyTooLarge",
+    "ClientGone",
     "ContextTooLong",
     "GatewayError",
     "InvalidKey",
@@ -55,6 +56,13 @@ __all__ = [
     "UpstreamRefused",
     "UpstreamTimeout",
 ]
+
+
+class ClientGone(Exception):
+    """The client has hung up: there is no one to answer."""
+
+    status = 499
+    """What logs and events say instead of an answer's status."""
 
 
 class GatewayError(Exception):

@@ -16,10 +16,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-__all__ = ["OK", "Check", "Readiness", "admin_application", "all_ready", "check", "serve_admin"]
+__all__ = ["OK", "AdminApplication", "Check", "Readiness", "admin_application", "all_ready", "check", "serve_admin"]
 
 CHECK_SECONDS = 2.0
 OK = "ok"
+
+AdminApplication = Starlette
 
 Check = Callable[[], Awaitable[object]]
 """Returns when all is well, raises otherwise."""
@@ -52,7 +54,7 @@ async def all_ready(checks: Mapping[str, Check]) -> Readiness:
 
 def admin_application(
     readiness: Callable[[], Awaitable[Readiness]], registry: Callable[[], CollectorRegistry] = lambda: REGISTRY
-) -> Starlette:
+) -> AdminApplication:
     """`registry` is asked at each scrape."""
 
     async def healthz(_: Request) -> Response:
@@ -78,7 +80,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_admin(listener: socket.socket, application: Starlette, stop: asyncio.Event) -> None:
+async def serve_admin(listener: socket.socket, application: AdminApplication, stop: asyncio.Event) -> None:
     """Answer on `listener` until `stop` is set."""
     config = uvicorn.Config(
         application,

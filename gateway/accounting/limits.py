@@ -5,9 +5,16 @@ What a client may still do, as response headers: OpenAI's `x-ratelimit-*` and `R
 
 from dataclasses import dataclass
 
-from gateway.inbound.headers import Headers
+__all__ = ["Limits", "limit_lines"]
 
-__all__ = ["Limits", "limit_headers"]
+REQUESTS = b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %b\r\n"
+TOKENS = b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %b\r\n"
+REQUEST_POLICY, REQUEST_STATE = b'"rpm";q=%d;w=60', b'"rpm";r=%d;t=%d'
+TOKEN_POLICY, TOKEN_STATE = b'"tpm";q=%d;qu="tokens";w=60', b'"tpm";r=%d;t=%d'
+POLICY = b"ratelimit-policy: %b\r\nratelimit: %b\r\n"
+ONLY_REQUESTS = REQUESTS + POLICY % (REQUEST_POLICY, REQUEST_STATE)
+ONLY_TOKENS = TOKENS + POLICY % (TOKEN_POLICY, TOKEN_STATE)
+BOTH = REQUESTS + TOKENS + POLICY % (REQUEST_POLICY + b", " + TOKEN_POLICY, REQUEST_STATE + b", " + TOKEN_STATE)
 
 
 @dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
@@ -21,31 +28,20 @@ class Limits:
     tokens_left: int
 
 
-def limit_headers(limits: Limits | None) -> Headers:
-    """Nothing for a limit that is not set, and nothing at all when the limits could not be read."""
+def limit_lines(limits: Limits | None) -> bytes:
+    """Header lines; none for a limit that is not set, and none at all when the limits could not be read."""
     if limits is None or (limits.requests < 0 and limits.tokens < 0):
-        return []
+        return b""
     reset = _duration(limits.reset_ms)
     seconds = -(-limits.reset_ms // 1000)
-    headers: Headers = []
-    policies, states = [], []
-    if limits.requests >= 0:
-        headers += [
-            (b"x-ratelimit-limit-requests", b"%d" % limits.requests),
-            (b"x-ratelimit-remaining-requests", b"%d" % limits.requests_left),
-            (b"x-ratelimit-reset-requests", reset),
-        ]
-        policies.append(b'"rpm";q=%d;w=60' % limits.requests)
-        states.append(b'"rpm";r=%d;t=%d' % (limits.requests_left, seconds))
-    if limits.tokens >= 0:
-        headers += [
-            (b"x-ratelimit-limit-tokens", b"%d" % limits.tokens),
-            (b"x-ratelimit-remaining-tokens", b"%d" % limits.tokens_left),
-            (b"x-ratelimit-reset-tokens", reset),
-        ]
-        policies.append(b'"tpm";q=%d;qu="tokens";w=60' % limits.tokens)
-        states.append(b'"tpm";r=%d;t=%d' % (limits.tokens_left, seconds))
-    return [*headers, (b"ratelimit-policy", b", ".join(policies)), (b"ratelimit", b", ".join(states))]
+    requests, requests_left = limits.requests, limits.requests_left
+    tokens, tokens_left = limits.tokens, limits.tokens_left
+    if tokens < 0:
+        return ONLY_REQUESTS % (requests, requests_left, reset, requests, requests_left, seconds)
+    if requests < 0:
+        return ONLY_TOKENS % (tokens, tokens_left, reset, tokens, tokens_left, seconds)
+    told = requests, requests_left, reset, tokens, tokens_left, reset
+    return BOTH % (*told, requests, tokens, requests_left, seconds, tokens_left, seconds)
 
 
 def _duration(milliseconds: int) -> bytes:

@@ -15,8 +15,7 @@ from gateway.accounting.charge import Charge
 from gateway.accounting.limits import Limits
 from gateway.accounting.settlement import Settlement
 from gateway.dialects.translator import StreamTranslator
-from gateway.errors import GatewayError
-from gateway.inbound.exchange import ClientGone
+from gateway.errors import ClientGone, GatewayError
 
 __all__ = ["AlreadyEnded", "Reservation"]
 

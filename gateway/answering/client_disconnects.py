@@ -6,7 +6,8 @@ stopped in any case.
 
 import asyncio
 
-from gateway.inbound.exchange import ClientGone, Exchange
+from gateway.errors import ClientGone
+from gateway.inbound.exchange import Exchange
 from gateway.outbound.exchange import Exchange as UpstreamExchange
 from gateway.records import metrics
 

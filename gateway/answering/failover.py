@@ -17,11 +17,12 @@ from gateway.answering.opening import AttemptFailed, OpenAnswer, read_opening
 from gateway.answering.target_search import Attempt, TargetSearch
 from gateway.dialects.chat_request import ChatRequest
 from gateway.dialects.delivered import BYTES_PER_TOKEN
-from gateway.errors import Unavailable
+from gateway.errors import ClientGone, Unavailable
 from gateway.failure import Fault, UpstreamFailure
-from gateway.inbound.exchange import ClientGone, Exchange
+from gateway.inbound.exchange import Exchange
 from gateway.outbound.client import Transport
 from gateway.outbound.exchange import Exchange as UpstreamExchange
+from gateway.records.request_record import RequestRecord
 from gateway.spool.spool import SpoolFailed
 from gateway.upstreams.retry_policy import Decision, GiveUp, RetryPolicy, RetrySameUpstream
 from gateway.upstreams.routing import order_of_targets
@@ -53,10 +54,15 @@ class Failover:
         self._max_answer_bytes = max_answer_bytes
 
     async def open(
-        self, client: Exchange, chat: ChatRequest, upstreams: Sequence[Upstream], reservation: Reservation
+        self,
+        client: Exchange,
+        record: RequestRecord,
+        chat: ChatRequest,
+        upstreams: Sequence[Upstream],
+        reservation: Reservation,
     ) -> OpenAnswer:
         """Raises ClientGone, or the GatewayError that tells the client why no target answered."""
-        search = _Search(client, chat, reservation, order_of_targets(upstreams, random.random))
+        search = _Search(client, record, chat, reservation, order_of_targets(upstreams, random.random))
         while (attempt := search.targets.next()) is not None:
             answer = await self._ask(attempt, search)
             if answer is not None:
@@ -117,7 +123,7 @@ class Failover:
             outcome = AttemptOutcome.REFUSED if failure.fault is Fault.REQUEST else AttemptOutcome.FAILED
             raise
         finally:
-            client.upstream_seconds += time.monotonic() - sent_at
+            search.record.upstream_seconds += time.monotonic() - sent_at
             reservation.sent = exchange is not None and exchange.dispatched
             if exchange is not None and outcome is not AttemptOutcome.OK:
                 self._disconnects.ended(client, exchange)
@@ -136,12 +142,18 @@ class Failover:
 class _Search:
     """What stays the same over all attempts of one request."""
 
-    __slots__ = ("chat", "client", "reservation", "started", "targets")
+    __slots__ = ("chat", "client", "record", "reservation", "started", "targets")
 
     def __init__(
-        self, client: Exchange, chat: ChatRequest, reservation: Reservation, upstreams: list[Upstream]
+        self,
+        client: Exchange,
+        record: RequestRecord,
+        chat: ChatRequest,
+        reservation: Reservation,
+        upstreams: list[Upstream],
     ) -> None:
         self.client = client
+        self.record = record
         self.chat = chat
         self.reservation = reservation
         self.targets = TargetSearch(chat, reservation, upstreams)
@@ -150,7 +162,7 @@ class _Search:
     async def pause(self, seconds: float) -> None:
         """Between two attempts at one upstream. Raises ClientGone."""
         await asyncio.sleep(seconds + CLOCK_SLACK_SECONDS)
-        self.client.upstream_seconds += seconds
+        self.record.upstream_seconds += seconds
         if self.client.client_gone:  # What has failed costs nothing, and no other attempt is made.
             await self.reservation.release(ClientGone.status)
             raise ClientGone

@@ -1,7 +1,7 @@
 """
 The client of a stream never waits long for a byte: proxies and clients take a silent connection for a dead one, while
 a model may think for minutes. After a while without content the head of the answer goes out and then, again and again,
-a chunk that says nothing. Failover may still go on behind it; what fails then is told by an error event (`front`).
+a chunk that says nothing. Failover may still go on behind it; what fails then is told by an error event (`router`).
 
 The form is a whole chunk, because each of the others breaks somebody: a comment some hand-made parsers, and the error
 event that follows it in others; a blank line those that take it for an event without data. The first one carries the
@@ -16,6 +16,7 @@ from gateway.dialects.chat_request import ChatRequest
 from gateway.dialects.openai.keep_alive_frame import keep_alive_frame
 from gateway.inbound.exchange import Exchange
 from gateway.inbound.headers import Headers
+from gateway.records.request_record import RequestRecord
 
 __all__ = ["EVENT_STREAM", "KeepAlives"]
 
@@ -37,9 +38,9 @@ class KeepAlives:
         self._seconds = seconds
         self._open: dict[Exchange, _Kept] = {}
 
-    def add(self, client: Exchange, chat: ChatRequest, reservation: Reservation) -> None:
+    def add(self, client: Exchange, record: RequestRecord, chat: ChatRequest, reservation: Reservation) -> None:
         """From now on, until `remove`."""
-        self._open[client] = _Kept(client, chat, reservation, due=time.monotonic() + self._seconds)
+        self._open[client] = _Kept(client, record, chat, reservation, due=time.monotonic() + self._seconds)
 
     def remove(self, client: Exchange) -> None:
         self._open.pop(client, None)
@@ -58,10 +59,13 @@ class KeepAlives:
 class _Kept:
     """One stream."""
 
-    __slots__ = ("_chat", "_client", "_due", "_reservation")
+    __slots__ = ("_chat", "_client", "_due", "_record", "_reservation")
 
-    def __init__(self, client: Exchange, chat: ChatRequest, reservation: Reservation, *, due: float) -> None:
+    def __init__(
+        self, client: Exchange, record: RequestRecord, chat: ChatRequest, reservation: Reservation, *, due: float
+    ) -> None:
         self._client = client
+        self._record = record
         self._chat = chat
         self._reservation = reservation
         self._due = due
@@ -83,7 +87,7 @@ class _Kept:
         frame = keep_alive_frame(
             id=(stream.response_id if stream else None) or "",
             model=(stream.response_model if stream else None) or self._chat.model,
-            created=client.received_ms // 1000,
+            created=self._record.received_ms // 1000,
             first=first,
         )
         if first:

@@ -26,12 +26,13 @@ from gateway.answering.opening import OpenAnswer
 from gateway.answering.transport_failure import transport_failure
 from gateway.dialects.openai.keep_alive_frame import without_role
 from gateway.dialects.translator import Answer, StreamTranslator
-from gateway.errors import UpstreamFailed
+from gateway.errors import ClientGone, UpstreamFailed
 from gateway.failure import UpstreamFailure
-from gateway.inbound.exchange import ClientGone, Exchange
+from gateway.inbound.exchange import Exchange
 from gateway.inbound.headers import Headers
 from gateway.outbound.errors import TransportError
 from gateway.records import metrics
+from gateway.records.request_record import RequestRecord
 from gateway.upstreams.upstream import AttemptOutcome
 
 __all__ = ["Relay"]
@@ -49,10 +50,10 @@ class Relay:
     def __init__(self, failpoints: Failpoints) -> None:
         self._failpoints = failpoints
 
-    async def run(self, client: Exchange, opened: OpenAnswer, reservation: Reservation) -> None:
+    async def run(self, client: Exchange, record: RequestRecord, opened: OpenAnswer, reservation: Reservation) -> None:
         """Raises ClientGone after settling; nothing else that a client or an upstream can cause."""
-        client.answer_headers += _origin_headers(client, opened, reservation)
-        relayed = _Relayed(client, opened, reservation, self._failpoints)
+        client.extra_headers += _origin_lines(record, opened, reservation)
+        relayed = _Relayed(client, record, opened, reservation, self._failpoints)
         try:
             if opened.answer is not None:
                 await relayed.whole(opened.answer)
@@ -65,10 +66,18 @@ class Relay:
 class _Relayed:
     """One answer on its way."""
 
-    __slots__ = ("_client", "_failpoints", "_opened", "_reservation")
+    __slots__ = ("_client", "_failpoints", "_opened", "_record", "_reservation")
 
-    def __init__(self, client: Exchange, opened: OpenAnswer, reservation: Reservation, failpoints: Failpoints) -> None:
+    def __init__(
+        self,
+        client: Exchange,
+        record: RequestRecord,
+        opened: OpenAnswer,
+        reservation: Reservation,
+        failpoints: Failpoints,
+    ) -> None:
         self._client = client
+        self._record = record
         self._opened = opened
         self._reservation = reservation
         self._failpoints = failpoints
@@ -105,7 +114,7 @@ class _Relayed:
             return
         # A keep-alive has: what it said is not said again, and the first byte that counts is this one.
         opened.first = without_role(opened.first)
-        client.first_byte_seconds = time.monotonic() - client.received_at
+        client.first_byte_at = time.monotonic()
 
     def _judge(self, failure: UpstreamFailure | None) -> Outcome:
         """How the upstream has done, for its circuit and for the event. A hang-up says nothing about it."""
@@ -159,13 +168,13 @@ class _Relayed:
 
     async def _settle(self, charge: Charge, outcome: Outcome, service_tier: str) -> None:
         self._failpoints.reach("before_settlement")
-        client, now = self._client, time.monotonic()
-        first_byte = client.first_byte_seconds or now - client.received_at
+        received_at, now = self._record.received_at, time.monotonic()
+        first_byte_at = self._client.first_byte_at or now
         await self._reservation.settle(
             charge,
             outcome,
-            latency_ms=round((now - client.received_at) * 1000),
-            first_byte_ms=round(first_byte * 1000),
+            latency_ms=round((now - received_at) * 1000),
+            first_byte_ms=round((first_byte_at - received_at) * 1000),
             upstream_request_id=self._opened.upstream_request_id,
             service_tier=service_tier,
         )
@@ -188,10 +197,10 @@ def _broken_off(stream: StreamTranslator, message: str) -> bytes:
     return stream.error_frame(message, UpstreamFailed.type, UpstreamFailed.code)
 
 
-def _origin_headers(client: Exchange, opened: OpenAnswer, reservation: Reservation) -> Headers:
-    overhead = time.monotonic() - client.received_at - client.upstream_seconds
-    return [
-        (b"x-poindexter-target", opened.upstream.target.name.encode()),
-        (b"x-poindexter-attempts", b"%d" % reservation.attempt),
-        (b"x-poindexter-overhead-ms", b"%.2f" % (overhead * 1000)),
-    ]
+def _origin_lines(record: RequestRecord, opened: OpenAnswer, reservation: Reservation) -> bytes:
+    overhead_ms = (time.monotonic() - record.received_at - record.upstream_seconds) * 1000
+    return b"%bx-poindexter-attempts: %d\r\nx-poindexter-overhead-ms: %.2f\r\n" % (
+        opened.upstream.target_line,
+        reservation.attempt,
+        overhead_ms,
+    )

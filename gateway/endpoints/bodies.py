@@ -7,6 +7,7 @@ read only for a key that may be used (`standing`), and a very large one is parse
 
 import asyncio
 
+from core.principal import Principal
 from gateway.admission.standing import Standing
 from gateway.dialects.chat_request import ChatRequest
 from gateway.endpoints.json_size import holds_more_values
@@ -35,7 +36,7 @@ class Bodies:
         self._bytes = 0
         self._parsing = asyncio.Semaphore(PARSED_AT_ONCE)
 
-    async def chat(self, client: Exchange) -> ChatRequest:
+    async def chat(self, client: Exchange, principal: Principal) -> ChatRequest:
         """Raises UnsupportedCoding, BodyTooLarge (before reading what is announced), BodyTimeout, Overloaded,
         ClientGone, and what `Standing.require` and `ChatRequest.parse` raise."""
         coding = client.headers.get(b"content-encoding")
@@ -43,7 +44,7 @@ class Bodies:
             raise UnsupportedCoding("Request bodies can't be compressed: send this one without `Content-Encoding`.")
         body = client.whole_body
         if body is None or len(body) > min(LARGE_BYTES, self._max_bytes):
-            return await self._large(client, body)
+            return await self._large(client, principal, body)
         self._take(client, len(body))
         return ChatRequest.parse(body)
 
@@ -51,11 +52,10 @@ class Bodies:
         self._bytes -= client.body_bytes
         client.body_bytes = 0
 
-    async def _large(self, client: Exchange, body: bytes | None) -> ChatRequest:
+    async def _large(self, client: Exchange, principal: Principal, body: bytes | None) -> ChatRequest:
         if (client.announced_bytes if body is None else len(body)) > self._max_bytes:
             raise self._too_large()
-        if client.principal is not None:
-            await self._standing.require(client.principal)
+        await self._standing.require(principal)
         if body is None:
             body = await self._read(client)
         else:

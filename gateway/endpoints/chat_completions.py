@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from core.principal import Principal
 from core.process.failpoints import Failpoints
 from gateway.accounting.leases import Leases
-from gateway.accounting.limits import limit_headers
+from gateway.accounting.limits import limit_lines
 from gateway.admission.admission import Admission
 from gateway.admission.authentication import Authentication
 from gateway.admission.surcharges import refuse_unpriced
@@ -15,6 +15,7 @@ from gateway.answering.relay import Relay
 from gateway.dialects.chat_request import ChatRequest
 from gateway.endpoints.bodies import Bodies
 from gateway.inbound.exchange import Exchange
+from gateway.records.request_record import RequestRecord
 from gateway.upstreams.catalog import Catalog
 
 __all__ = ["ChatCompletions"]
@@ -32,34 +33,36 @@ class ChatCompletions:
     keep_alives: KeepAlives
     failpoints: Failpoints
 
-    async def __call__(self, client: Exchange) -> None:
+    async def __call__(self, client: Exchange, record: RequestRecord) -> None:
         """Raises GatewayError before the answer has started, or while nothing but keep-alives has been sent; after that
         the answer itself tells what went wrong."""
-        client.principal = await self.authentication.identify(client.headers)
+        principal = record.principal = await self.authentication.identify(client.headers)
         try:
-            await self._answer(client, client.principal, await self.bodies.chat(client))
+            await self._answer(client, record, principal, await self.bodies.chat(client, principal))
         finally:
             self.bodies.release(client)
 
-    async def _answer(self, client: Exchange, principal: Principal, chat: ChatRequest) -> None:
+    async def _answer(self, client: Exchange, record: RequestRecord, principal: Principal, chat: ChatRequest) -> None:
         routed = self.catalog.model(chat.model)
-        client.model = routed.model
+        record.model = routed.model
         refuse_unpriced(chat, routed.model)
 
-        reservation = client.reservation = await self.admission.admit(
-            principal, chat, routed.model, event_id=client.request_id, now_ms=client.received_ms
+        reservation = await self.admission.admit(
+            principal, chat, routed.model, event_id=record.request_id, now_ms=record.received_ms
         )
+        record.admitted = True
         self.failpoints.reach("after_admission")
-        client.answer_headers += limit_headers(reservation.limits)
+        client.extra_headers += limit_lines(reservation.limits)
         self.leases.add(reservation)
         if chat.stream:
-            self.keep_alives.add(client, chat, reservation)
+            self.keep_alives.add(client, record, chat, reservation)
         try:
-            answer = await self.failover.open(client, chat, routed.upstreams, reservation)
-            await self.relay.run(client, answer, reservation)  # Settles it, whatever happens.
+            answer = await self.failover.open(client, record, chat, routed.upstreams, reservation)
+            await self.relay.run(client, record, answer, reservation)  # Settles it, whatever happens.
         except BaseException as error:
             await reservation.fail(error)
             raise
         finally:
             self.leases.remove(reservation)
+            record.target, record.attempts, record.event = reservation.target, reservation.attempt, reservation.settled
             self.keep_alives.remove(client)

@@ -12,6 +12,7 @@ from gateway.admission.authentication import Authentication
 from gateway.admission.standing import Standing
 from gateway.errors import ModelNotFound
 from gateway.inbound.exchange import Exchange
+from gateway.records.request_record import RequestRecord
 from gateway.upstreams.catalog import Catalog
 
 __all__ = ["Models"]
@@ -28,20 +29,20 @@ class Models:
         self._catalog = catalog
         self._standing = standing
 
-    async def list(self, client: Exchange) -> None:
-        models = [_card(model) for model in (await self._allowed(client)).values()]
+    async def list(self, client: Exchange, record: RequestRecord) -> None:
+        models = [_card(model) for model in (await self._allowed(client, record)).values()]
         await client.answer(200, JSON, orjson.dumps({"object": "list", "data": models}))
 
-    async def retrieve(self, client: Exchange) -> None:
+    async def retrieve(self, client: Exchange, record: RequestRecord) -> None:
         """Raises ModelNotFound, also for a model that the key may not use."""
         name = client.path.removeprefix(PREFIX)
-        model = (await self._allowed(client)).get(name)
+        model = (await self._allowed(client, record)).get(name)
         if model is None:
             raise ModelNotFound(f"The model {name[:100]!r} does not exist.", param="model")
         await client.answer(200, JSON, orjson.dumps(_card(model)))
 
-    async def _allowed(self, client: Exchange) -> dict[str, Model]:
-        client.principal = principal = await self._authentication.identify(client.headers)
+    async def _allowed(self, client: Exchange, record: RequestRecord) -> dict[str, Model]:
+        principal = record.principal = await self._authentication.identify(client.headers)
         names = await self._standing.models(principal)
         models = self._catalog.models
         return dict(models) if names is None else {name: models[name] for name in names if name in models}

@@ -1,40 +1,38 @@
 """
-The ASGI application of the public port: which endpoint answers, what an error looks like, and the one line and the
-metrics that every request leaves behind. Raw ASGI, because this is the hot path; no framework object enters it.
+The handler of the public port: which endpoint answers, what an error looks like, and the record that every request
+leaves to the observers. The only boundary that turns errors into bytes.
 """
 
 import asyncio
 import logging
+import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
+from core.usage.event_id import event_id
 from gateway.dialects.openai.error_answer import error_answer
 from gateway.dialects.openai.error_frame import error_frame
-from gateway.errors import GatewayError, MethodNotAllowed, Overloaded, RouteNotFound, UpstreamRefused
+from gateway.errors import ClientGone, GatewayError, MethodNotAllowed, Overloaded, RouteNotFound, UpstreamRefused
 from gateway.inbound.cors import Cors
-from gateway.inbound.exchange import ClientGone, Exchange, Receive
-from gateway.records import metrics
-from gateway.records.request_log import RequestLog
+from gateway.inbound.exchange import Exchange
+from gateway.records.request_record import Observer, RequestOutcome, RequestRecord
 
-__all__ = ["Endpoint", "Front"]
+__all__ = ["Endpoint", "Router"]
 
 log = logging.getLogger(__name__)
 
-Endpoint = Callable[[Exchange], Awaitable[None]]
-
-CLIENT_GONE_STATUS = 499
+Endpoint = Callable[[Exchange, RequestRecord], Awaitable[None]]
 
 
-class Front:
+class Router:
     """`routes` maps a path to its endpoint by method; `prefixes` does so for everything below a path."""
 
     def __init__(
         self,
         routes: Mapping[str, Mapping[str, Endpoint]],
         prefixes: Mapping[str, Mapping[str, Endpoint]],
-        request_log: RequestLog,
+        observers: Sequence[Observer],
         *,
         max_open_requests: int,
         cors: Cors | None = None,
@@ -43,45 +41,48 @@ class Front:
         self.open_requests = 0
         self._routes = routes
         self._prefixes = prefixes
-        self._request_log = request_log
+        self._observers = observers
         self._max_open_requests = max_open_requests
         self._cors = cors
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: object) -> None:
-        """`send` is not used: `Exchange` writes to the connection itself."""
-        client = Exchange(scope, receive)
-        request_id = str(client.request_id)
-        client.answer_headers.append((b"x-request-id", request_id.encode()))
+    async def __call__(self, client: Exchange) -> None:
+        received_ms = time.time_ns() // 1_000_000
+        request_id = event_id(received_ms, os.urandom(10))
+        record = RequestRecord(client.method, client.path, request_id, time.monotonic(), received_ms)
+        client.extra_headers = b"x-request-id: %b\r\n" % str(record.request_id).encode()
         if self._cors is not None:
-            client.answer_headers += self._cors.headers(client.headers)
+            client.extra_headers += self._cors.lines(client.headers)
         self.open_requests += 1
-        metrics.OPEN_REQUESTS.inc()
-        outcome, code = "error", ""
         try:
-            await self._answer(client)
-            outcome = "ok"
+            await self._answer(client, record)
+            record.outcome = RequestOutcome.OK
         except GatewayError as error:
-            code = error.code or error.type
-            # A provider may call its errors whatever it likes; a label must stay bounded.
-            metrics.REFUSALS.labels("upstream_refused" if isinstance(error, UpstreamRefused) else code).inc()
-            await (_end_stream(client, error) if client.started else _send_error(client, error))
+            record.code = error.code or error.type
+            record.refusal = "upstream_refused" if isinstance(error, UpstreamRefused) else record.code
+            await (_end_stream(client, record, error) if client.started else _send_error(client, error))
         except ClientGone:
-            outcome, client.status = "client_gone", client.status or CLIENT_GONE_STATUS
+            record.outcome = RequestOutcome.CLIENT_GONE
         except asyncio.CancelledError:
-            outcome = "cut"  # The shutdown's patience is over; what had to be recorded has been.
+            record.outcome = RequestOutcome.CUT  # The shutdown waits no longer; what had to be recorded has been.
             await _send_error(client, Overloaded("This gateway is stopping. Please try again.", retry_after=1.0))
             raise
         except Exception:
-            log.exception("request failed", extra={"request_id": request_id})
-            code = "internal_error"
-            await _send_error(client, GatewayError(f"Something went wrong on our side; request {request_id}."))
+            log.exception("request failed", extra={"request_id": str(record.request_id)})
+            record.code = "internal_error"
+            message = f"Something went wrong on our side; request {record.request_id}."
+            await _send_error(client, GatewayError(message))
         finally:
             self.open_requests -= 1
-            metrics.OPEN_REQUESTS.dec()
-            _count(client)
-            self._request_log.add(client, request_id=request_id, outcome=outcome, code=code)
+            self._close(client, record)
 
-    async def _answer(self, client: Exchange) -> None:
+    def _close(self, client: Exchange, record: RequestRecord) -> None:
+        record.status = record.status or client.status or ClientGone.status
+        record.answered = client.started
+        record.first_byte_at = client.first_byte_at
+        for observe in self._observers:
+            observe(record)
+
+    async def _answer(self, client: Exchange, record: RequestRecord) -> None:
         if client.method == "OPTIONS" and self._cors is not None:
             told = self._cors.preflight(client.headers)
             if told is not None:
@@ -90,7 +91,7 @@ class Front:
         endpoint = self._endpoint(client)
         if self.open_requests > self._max_open_requests:
             raise Overloaded("This gateway is at its limit of open requests. Please try again.", retry_after=1.0)
-        await endpoint(client)
+        await endpoint(client, record)
 
     def _endpoint(self, client: Exchange) -> Endpoint:
         methods = self._routes.get(client.path)
@@ -107,28 +108,14 @@ class Front:
 async def _send_error(client: Exchange, error: GatewayError) -> None:
     if client.started or client.client_gone:
         return  # Too late to say so: the connection closes, and the client sees a broken answer.
-    try:
+    with suppress(ClientGone):
         await client.answer(*error_answer(error))
-    except ClientGone:
-        client.status = CLIENT_GONE_STATUS
 
 
-async def _end_stream(client: Exchange, error: GatewayError) -> None:
+async def _end_stream(client: Exchange, record: RequestRecord, error: GatewayError) -> None:
     """The head went out early, to keep the connection alive: the error is the stream's only event."""
-    client.status = error.status  # For the log and the metrics: the client has been told 200.
+    record.status = error.status  # For the observers: the client has been told 200.
     if client.finished:
         return
     with suppress(ClientGone):
         await client.send(error_frame(error.message, error.type, error.code, error.param), more=False)
-
-
-def _count(client: Exchange) -> None:
-    reservation = client.reservation
-    model = client.model.name if client.model else ""
-    target = reservation.target if reservation else None
-    metrics.counter(metrics.REQUESTS, model, target.provider.name if target else "", str(client.status)).inc()
-    if reservation is None or not client.started:
-        return
-    metrics.histogram(metrics.DURATION, model).observe(time.monotonic() - client.received_at)
-    metrics.histogram(metrics.FIRST_BYTE, model).observe(client.first_byte_seconds)
-    metrics.OVERHEAD.observe(max(0.0, client.first_byte_seconds - client.upstream_seconds))

@@ -5,13 +5,13 @@ client nothing.
 Beyond the bound a connection is told so (503) and closed. Before that, those that ask nothing make room.
 """
 
+import asyncio
 import logging
 import resource
 import socket
-from typing import Protocol, cast
+from typing import Protocol
 
-from uvicorn.server import ServerState
-
+from gateway.inbound.http_date import HttpDate
 from gateway.records import metrics
 
 __all__ = ["Connections", "connection_limit"]
@@ -42,15 +42,20 @@ def connection_limit(wanted: int) -> int:
     return limit
 
 
-class _Connection(Protocol):
+class Connection(Protocol):
     def close_if_idle(self, seconds: float) -> None: ...
+    def shut_down(self) -> None: ...
+    def abort(self) -> None: ...
 
 
-class Connections(ServerState):
+class Connections:
     """What all connections of the public port share."""
 
     def __init__(self, *, limit: int, idle_seconds: float, stalled_seconds: float) -> None:
-        super().__init__()
+        self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Requests that are being answered."""
+        self.date = HttpDate()
         self.limit = limit
         self.idle_seconds = idle_seconds
         self.stalled_seconds = stalled_seconds
@@ -62,6 +67,21 @@ class Connections(ServerState):
     def full(self) -> bool:
         return len(self.connections) >= self.limit
 
+    def add(self, connection: Connection) -> None:
+        self.connections.add(connection)
+
+    def discard(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+
+    def shut_down(self) -> None:
+        """Close what is idle; the others close behind the answers they owe."""
+        for connection in list(self.connections):
+            connection.shut_down()
+
+    def abort(self) -> None:
+        for connection in list(self.connections):
+            connection.abort()
+
     def has_room(self) -> bool:
         """For the connection that has just been added."""
         if len(self.connections) <= self.limit:
@@ -72,11 +92,12 @@ class Connections(ServerState):
 
     def look(self, now: float) -> None:
         """Once a second: nothing of this is done for each connection."""
+        self.date.tick()
         count = len(self.connections)
         metrics.CONNECTIONS.set(count)
         if count > self.limit * CROWDED:
             for connection in list(self.connections):
-                cast(_Connection, connection).close_if_idle(CROWDED_IDLE_SECONDS)
+                connection.close_if_idle(CROWDED_IDLE_SECONDS)
         exhausted = not _descriptors_left()
         if exhausted:
             metrics.DESCRIPTORS_EXHAUSTED.inc()

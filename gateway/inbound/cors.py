@@ -25,6 +25,8 @@ EXPOSED = b", ".join(
     )
 )
 """What of an answer a page may read besides the few plain headers."""
+ALLOW = b"access-control-allow-origin: %%b\r\naccess-control-expose-headers: %b\r\n" % EXPOSED
+VARY = b"vary: Origin\r\n"
 
 
 class Cors:
@@ -32,16 +34,13 @@ class Cors:
         self._allowed = frozenset(origin.encode() for origin in allowed)
         self._any = ANY.encode() in self._allowed
 
-    def headers(self, request: Mapping[bytes, bytes]) -> Headers:
-        """For every answer, errors and streams included."""
+    def lines(self, request: Mapping[bytes, bytes]) -> bytes:
+        """Header lines for every answer, errors and streams included."""
         if self._any:
-            return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", EXPOSED)]
-        # Also where the origin is another one: a cache must not hand its answer on.
-        vary = (b"vary", b"Origin")
+            return ALLOW % b"*"
         origin = request.get(b"origin")
-        if origin not in self._allowed or origin is None:
-            return [vary]
-        return [vary, (b"access-control-allow-origin", origin), (b"access-control-expose-headers", EXPOSED)]
+        # `vary` also where the origin is another one: a cache must not hand its answer on.
+        return VARY if origin not in self._allowed or origin is None else VARY + ALLOW % origin
 
     def preflight(self, request: Mapping[bytes, bytes]) -> Headers | None:
         """What an OPTIONS request is told besides `headers`; None if it is not a browser's question."""

@@ -1,68 +1,87 @@
 """
-The HTTP server of a process: uvicorn's, which accepts, with an orderly end.
+The server of the public port: accepts connections, and ends in order.
 
-SIGTERM first turns readiness red, then waits for the load balancer, then lets running answers finish.
+`begin_drain` first turns readiness red, then waits for the load balancer, then lets running answers finish.
 """
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import uvicorn
-
+from gateway.inbound.connection import ClientConnection, Handler
 from gateway.inbound.connections import Connections
 
 __all__ = ["GatewayServer"]
 
-LAST_WORDS_SECONDS = 5.0
-TICKS_PER_SECOND = 10
-"""Of uvicorn's main loop."""
+BACKLOG = 4096
+LOOK_SECONDS = 1.0
+POLL_SECONDS = 0.05
+SETTLE_SECONDS = 5.0
+"""How long requests that were cut still have to settle."""
 
 
-class GatewayServer(uvicorn.Server):
-    """`begin_drain` is what SIGTERM calls; the second call ends the process without waiting."""
+class GatewayServer:
+    """`grace_seconds` is how long running answers may take once the port is closed."""
 
     def __init__(
         self,
-        config: uvicorn.Config,
+        handler: Handler,
+        connections: Connections,
         *,
-        delay: float = 0.0,
-        on_drain: Callable[[], None] = lambda: None,
-        connections: Connections | None = None,
+        delay_seconds: float,
+        grace_seconds: float,
+        on_drain: Callable[[], None],
     ) -> None:
-        super().__init__(config)
-        if connections is not None:
-            self.server_state = connections
+        self._handler = handler
         self._connections = connections
-        self._delay = delay
+        self._delay_seconds = delay_seconds
+        self._grace_seconds = grace_seconds
         self._on_drain = on_drain
-        self._closing_at: float | None = None
+        self._draining = False
+        self._forced = asyncio.Event()
+        self._closing = asyncio.Event()
 
     def begin_drain(self) -> None:
-        if self._closing_at is not None:
-            self.should_exit = self.force_exit = True
+        """What SIGTERM calls; the second call ends the process without waiting for answers."""
+        if self._draining:
+            self._forced.set()
+            self._closing.set()
             return
-        self._closing_at = asyncio.get_running_loop().time() + self._delay
+        self._draining = True
         self._on_drain()
+        asyncio.get_running_loop().call_later(self._delay_seconds, self._closing.set)
 
-    async def on_tick(self, counter: int) -> bool:
-        if self._closing_at is not None and asyncio.get_running_loop().time() >= self._closing_at:
-            self.should_exit = True
-        if self._connections is not None and counter % TICKS_PER_SECOND == 0:
+    async def serve(self, listener: socket.socket) -> None:
+        """Returns when `begin_drain` was called and every request has ended."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: ClientConnection(self._handler, self._connections), sock=listener, backlog=BACKLOG
+        )
+        looking = asyncio.create_task(self._look())
+        try:
+            await self._closing.wait()
+        finally:
+            server.close()
+            listener.close()
+        self._connections.shut_down()
+        await self._finish()
+        looking.cancel()
+        self._connections.abort()
+
+    async def _look(self) -> None:
+        while True:
             self._connections.look(asyncio.get_running_loop().time())
-        return await super().on_tick(counter)
+            await asyncio.sleep(LOOK_SECONDS)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """uvicorn cancels what outlives its patience and leaves at once; what those requests still write is money."""
-        await super().shutdown(sockets)
-        if self.force_exit:  # Left to the end of the loop, they would end when nobody takes endings any more.
-            for task in self.server_state.tasks:
-                task.cancel()
-        if self.server_state.tasks:
-            await asyncio.wait(self.server_state.tasks, timeout=LAST_WORDS_SECONDS)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals belong to the process's `__main__`, which has more to stop than the server."""
-        yield
+    async def _finish(self) -> None:
+        loop, connections = asyncio.get_running_loop(), self._connections
+        end = loop.time() + self._grace_seconds
+        while (connections.connections or connections.tasks) and not self._forced.is_set() and loop.time() < end:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._forced.wait()
+        for task in connections.tasks:
+            task.cancel()
+        if connections.tasks:  # Left to the end of the loop, they would end when no settlement is taken any more.
+            await asyncio.wait(connections.tasks, timeout=SETTLE_SECONDS)

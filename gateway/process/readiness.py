@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from core.process.admin_port import OK, Readiness, check
-from gateway.endpoints.router import Front
+from gateway.endpoints.router import Router
 from gateway.inbound.connections import Connections
 from gateway.spool.spool import Spool
 from gateway.store.redis_pipeline import RedisPipeline
@@ -24,16 +24,16 @@ class GatewayReadiness:
     """
 
     def __init__(
-        self, front: Front, connections: Connections, pipeline: RedisPipeline, pool: asyncpg.Pool, spool: Spool
+        self, router: Router, connections: Connections, pipeline: RedisPipeline, pool: asyncpg.Pool, spool: Spool
     ) -> None:
-        self._front = front
+        self._router = router
         self._connections = connections
         self._pipeline = pipeline
         self._pool = pool
         self._spool = spool
 
     async def __call__(self) -> Readiness:
-        front, connections = self._front, self._connections
+        router, connections = self._router, self._connections
         redis, postgres = await asyncio.gather(
             check(lambda: self._pipeline.command("PING")), check(lambda: self._pool.fetchval("SELECT 1"))
         )
@@ -42,10 +42,10 @@ class GatewayReadiness:
             "postgres": postgres,
             "spool": OK if self._spool.healthy else "failing",
             "connections": "full" if connections.full else OK,
-            "draining": front.draining,
+            "draining": router.draining,
         }
-        counts = {"open_requests": front.open_requests, "connections": len(connections.connections)}
-        return Readiness(redis == OK and not connections.full and not front.draining, checks, counts)
+        counts = {"open_requests": router.open_requests, "connections": len(connections.connections)}
+        return Readiness(redis == OK and not connections.full and not router.draining, checks, counts)
 
 
 def this_process() -> CollectorRegistry:

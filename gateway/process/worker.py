@@ -8,13 +8,11 @@ import signal
 import socket
 from collections.abc import Mapping
 
-import uvicorn
-from prometheus_client import disable_created_metrics
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
-from core.process.admin_port import admin_application, serve_admin
+from core.process.admin_port import AdminApplication, admin_application, serve_admin
 from core.process.failpoints import Failpoints
 from gateway.app import Gateway, open_gateway
-from gateway.inbound.client_protocol import ClientProtocol
 from gateway.inbound.connections import Connections, connection_limit
 from gateway.inbound.server import GatewayServer
 from gateway.process.readiness import GatewayReadiness, all_workers, this_process
@@ -26,6 +24,7 @@ __all__ = ["serve"]
 log = logging.getLogger(__name__)
 
 PARENT_CHECK_SECONDS = 1.0
+GAUGE_SECONDS = 0.1
 COLLECT_AFTER = 20_000
 """New objects between two searches for cycles. A request leaves none behind: Python's 700 would search in vain."""
 
@@ -51,45 +50,55 @@ async def serve(
         stalled_seconds=settings.gateway_stalled_client_seconds,
     )
     async with open_gateway(settings, environment, failpoints) as gateway:
-        front = _public_server(settings, gateway, connections)
-        watch = asyncio.create_task(_follow_parent(parent, front))
+        server = GatewayServer(
+            gateway.router,
+            connections,
+            delay_seconds=settings.gateway_shutdown_delay_seconds,
+            grace_seconds=settings.gateway_shutdown_seconds,
+            on_drain=lambda: _drain(gateway),
+        )
+        watches = [
+            asyncio.create_task(_follow_parent(parent, server)),
+            asyncio.create_task(_show_open_requests(gateway)),
+        ]
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, front.begin_drain)
+            loop.add_signal_handler(number, server.begin_drain)
         loop.add_signal_handler(signal.SIGHUP, gateway.catalog.reload_soon)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # One that came earlier is heard now.
         gc.freeze()  # What is there now stays for ever: no search has to look at it.
         gc.set_threshold(COLLECT_AFTER)
-        readiness = GatewayReadiness(gateway.front, connections, gateway.pipeline, gateway.pool, gateway.spool)
-        registry = all_workers if "PROMETHEUS_MULTIPROC_DIR" in environment else this_process
+        application = _admin_application(gateway, connections, several="PROMETHEUS_MULTIPROC_DIR" in environment)
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as servers:
-            servers.create_task(serve_admin(admin, admin_application(readiness, registry), stop))
+            servers.create_task(serve_admin(admin, application, stop))
             log.info("gateway worker is serving", extra={"pid": os.getpid(), "port": public.getsockname()[1]})
-            await front.serve([public])
+            await server.serve(public)
             stop.set()
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
+
+
+def _admin_application(gateway: Gateway, connections: Connections, *, several: bool) -> AdminApplication:
+    readiness = GatewayReadiness(gateway.router, connections, gateway.pipeline, gateway.pool, gateway.spool)
+
+    def registry() -> CollectorRegistry:
+        metrics.OPEN_REQUESTS.set(gateway.router.open_requests)
+        return all_workers() if several else this_process()
+
+    return admin_application(readiness, registry)
 
 
 def _drain(gateway: Gateway) -> None:
-    gateway.front.draining = True
-    log.info("draining", extra={"open_requests": gateway.front.open_requests})
+    gateway.router.draining = True
+    log.info("draining", extra={"open_requests": gateway.router.open_requests})
 
 
-def _public_server(settings: GatewaySettings, gateway: Gateway, connections: Connections) -> GatewayServer:
-    config = uvicorn.Config(
-        gateway.front,
-        http=ClientProtocol,
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        proxy_headers=False,  # Nothing asks for the client's address or scheme.
-        server_header=False,
-        log_config=None,
-        timeout_graceful_shutdown=round(settings.gateway_shutdown_seconds) or 1,
-    )
-    delay = settings.gateway_shutdown_delay_seconds
-    return GatewayServer(config, delay=delay, on_drain=lambda: _drain(gateway), connections=connections)
+async def _show_open_requests(gateway: Gateway) -> None:
+    """Now and then, for a scrape that another worker answers, and not at each request."""
+    while True:
+        metrics.OPEN_REQUESTS.set(gateway.router.open_requests)
+        await asyncio.sleep(GAUGE_SECONDS)
 
 
 async def _follow_parent(parent: int | None, server: GatewayServer) -> None:

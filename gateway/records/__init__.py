@@ -1,3 +1,6 @@
 """
-What remains of a request: `request_log` writes its line, `metrics` counts it. Prompts and answers are in neither.
+What remains of a request: a `request_record`, filled along its path and read by observers at its end.
+
+`request_metrics` counts it, in `metrics`; `request_log` writes its `request_line`. Nothing else counts or logs a
+request; prompts and answers are in none of them.
 """

@@ -1,18 +1,15 @@
 """
-One JSON line per request, at its end, with the outcome. Lines are collected and written by a thread, so that a blocked
-standard output delays nobody; past a bound, or where they can't be written, they are dropped and counted. Prompts and
-answers are never in it.
+The log of requests: lines are collected and written by a thread, so that a blocked standard output delays no request.
+Past a bound, or where they can't be written, they are dropped and counted.
 """
 
 import asyncio
 import time
-from datetime import UTC, datetime
-
-import orjson
 
 from core.process.line_output import LineOutput
-from gateway.inbound.exchange import Exchange
 from gateway.records import metrics
+from gateway.records.request_line import request_line
+from gateway.records.request_record import RequestRecord
 
 __all__ = ["RequestLog"]
 
@@ -28,38 +25,14 @@ class RequestLog:
         self._output = LineOutput(descriptor) if descriptor is not None else None
         self._lines: list[bytes] = []
 
-    def add(self, client: Exchange, *, request_id: str, outcome: str, code: str) -> None:
+    def add(self, record: RequestRecord) -> None:
+        """An observer of requests."""
         if self._output is None:
             return
         if len(self._lines) >= MAX_WAITING_LINES:
             metrics.LOG_LINES_DROPPED.inc()
             return
-        now = time.time()
-        principal, reservation = client.principal, client.reservation
-        event = reservation.settled if reservation else None
-        target = reservation.target if reservation else None
-        line = {
-            "time": datetime.fromtimestamp(now, UTC),
-            "level": "info",
-            "logger": "gateway.request",
-            "message": f"{client.method} {client.path[:200]}",
-            "request_id": request_id,
-            "account": principal.account_id if principal else None,
-            "key": principal.key_id if principal else None,
-            "model": client.model.name if client.model else None,
-            "target": target.name if target else None,
-            "attempts": reservation.attempt if reservation else 0,
-            "status": client.status,
-            "outcome": outcome,
-            "code": code or None,
-            "tokens": event.usage.as_tuple() if event else None,
-            "estimated": event.estimated or None if event else None,
-            "cost_nano_usd": event.cost if event else None,
-            "first_byte_ms": round(client.first_byte_seconds * 1000, 2),
-            "upstream_ms": round(client.upstream_seconds * 1000, 2),
-            "duration_ms": round((time.monotonic() - client.received_at) * 1000, 2),
-        }
-        self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z))
+        self._lines.append(request_line(record, now=time.time(), ended_at=time.monotonic()))
 
     async def run(self) -> None:
         """Write what has been collected, until cancelled; `flush` afterwards."""
@@ -69,7 +42,7 @@ class RequestLog:
                 await asyncio.to_thread(self._write, lines)
 
     def flush(self) -> None:
-        """Returns within `BLOCKED_SECONDS`, also when nobody reads what we write; the rest is dropped then."""
+        """Returns within `BLOCKED_SECONDS`, also when what we write is not read; the rest is dropped then."""
         self._write(self._take())
 
     def _take(self) -> list[bytes]:

@@ -95,6 +95,8 @@ class Upstream:
 
     def __init__(self, target: Target, places: Places, *, connect_seconds: float, breaker: CircuitBreaker) -> None:
         self.target = target
+        self.target_line = header_line(b"x-poindexter-target", target.name.encode())
+        """Of every answer that this upstream has given."""
         self.priority, self.weight = target.priority, target.weight
         self.translator: Translator = _translator(target)
         self.dialect = (target.provider.schema, target.model)

@@ -2,12 +2,14 @@
 
 import pytest
 
-from gateway.accounting.limits import Limits, limit_headers
+from gateway.accounting.limits import Limits, limit_lines
 
 
 def headers(reset_ms: int, requests: int, requests_left: int, tokens: int, tokens_left: int) -> dict[str, str]:
     limits = Limits(reset_ms, requests, requests_left, tokens, tokens_left)
-    return {name.decode(): value.decode() for name, value in limit_headers(limits)}
+    lines = limit_lines(limits).decode().split("\r\n")
+    assert lines.pop() == ""
+    return dict(line.split(": ", 1) for line in lines)
 
 
 def test_both_limits_are_told_in_both_dialects() -> None:
@@ -39,7 +41,7 @@ def test_without_a_request_limit_only_tokens_are_told() -> None:
 
 
 def test_nothing_is_said_of_limits_that_are_not_set_or_not_known() -> None:
-    assert limit_headers(None) == []
+    assert limit_lines(None) == b""
     assert headers(1000, -1, -1, -1, -1) == {}
 
 

@@ -8,7 +8,7 @@ import pytest
 from gateway import errors
 from gateway.dialects.openai.error_answer import error_answer
 from gateway.errors import GatewayError, InvalidKey, InvalidRequest, MethodNotAllowed, RateLimited, SpendingCapReached
-from gateway.inbound.request_reader import CODES
+from gateway.inbound.refusal import CODES
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "api.md"
 
@@ -68,7 +68,10 @@ def test_an_error_says_nothing_that_breaks_its_json_or_its_headers() -> None:
     assert body["error"]["message"].startswith('a "quote"')  # type: ignore[index]
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+CLASSES = [one for name in errors.__all__ if issubclass(one := getattr(errors, name), GatewayError)]
+
+
+@pytest.mark.parametrize("name", [one.__name__ for one in CLASSES])
 def test_the_docstring_lists_every_error_with_its_status_and_code(name: str) -> None:
     kind = getattr(errors, name)
     line = next(line for line in (errors.__doc__ or "").splitlines() if f" {name} " in f"{line} ")
@@ -76,9 +79,6 @@ def test_the_docstring_lists_every_error_with_its_status_and_code(name: str) -> 
     if name not in ("GatewayError", "UpstreamRefused"):
         assert f" {kind.status} " in line
         assert (kind.code or kind.type) in line
-
-
-CLASSES = [getattr(errors, name) for name in errors.__all__]
 
 
 @pytest.mark.parametrize(
