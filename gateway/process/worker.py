@@ -24,7 +24,7 @@ __all__ = ["serve"]
 log = logging.getLogger(__name__)
 
 PARENT_CHECK_SECONDS = 1.0
-GAUGE_SECONDS = 0.1
+HAND_OVER_SECONDS = 0.1
 COLLECT_AFTER = 20_000
 """New objects between two searches for cycles. A request leaves none behind: Python's 700 would search in vain."""
 
@@ -59,7 +59,7 @@ async def serve(
         )
         watches = [
             asyncio.create_task(_follow_parent(parent, server)),
-            asyncio.create_task(_show_open_requests(gateway)),
+            asyncio.create_task(_hand_over_now_and_then(gateway)),
         ]
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -77,13 +77,14 @@ async def serve(
             stop.set()
         for watch in watches:
             watch.cancel()
+        _hand_over(gateway)
 
 
 def _admin_application(gateway: Gateway, connections: Connections, *, several: bool) -> AdminApplication:
     readiness = GatewayReadiness(gateway.router, connections, gateway.pipeline, gateway.pool, gateway.spool)
 
     def registry() -> CollectorRegistry:
-        metrics.OPEN_REQUESTS.set(gateway.router.open_requests)
+        _hand_over(gateway)
         return all_workers() if several else this_process()
 
     return admin_application(readiness, registry)
@@ -94,11 +95,16 @@ def _drain(gateway: Gateway) -> None:
     log.info("draining", extra={"open_requests": gateway.router.open_requests})
 
 
-async def _show_open_requests(gateway: Gateway) -> None:
-    """Now and then, for a scrape that another worker answers, and not at each request."""
+def _hand_over(gateway: Gateway) -> None:
+    metrics.OPEN_REQUESTS.set(gateway.router.open_requests)
+    metrics.TALLIES.flush()
+
+
+async def _hand_over_now_and_then(gateway: Gateway) -> None:
+    """For a scrape that another worker answers."""
     while True:
-        metrics.OPEN_REQUESTS.set(gateway.router.open_requests)
-        await asyncio.sleep(GAUGE_SECONDS)
+        _hand_over(gateway)
+        await asyncio.sleep(HAND_OVER_SECONDS)
 
 
 async def _follow_parent(parent: int | None, server: GatewayServer) -> None:

@@ -4,11 +4,13 @@ from a request; no label names an account or a key. The worker processes of one 
 multiprocess mode).
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from core.usage.usage_event import Outcome
+from gateway.records.tallies import CountTally, HistogramTally, Tallies
 
 __all__ = [
     "ATTEMPTS",
@@ -38,6 +40,7 @@ __all__ = [
     "SPOOL_FAILURES",
     "SPOOL_RECORDS",
     "SPOOL_REJECTED_FILES",
+    "TALLIES",
     "TOKENS",
     "UNUSUAL_ANSWERS",
     "WAIVED",
@@ -48,18 +51,29 @@ __all__ = [
 
 MAX_SERIES = 10_000
 """Remembered of each kind."""
+TALLIES = Tallies()
+"""What has been counted and is not in Prometheus yet; `flush` hands it over."""
+
+
+class BatchHistogram(Histogram):
+    def add(self, counts: Sequence[int], total: float) -> None:
+        """Many observations at once: `counts[i]` in bucket i, and their sum."""
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        self._sum.inc(total)
 
 
 @lru_cache(MAX_SERIES)
-def counter(metric: Counter, *labels: str) -> Counter:
-    """`metric.labels(...)` for the path of a request: the library takes a lock and makes texts at each look-up."""
-    return metric.labels(*labels)
+def counter(metric: Counter, *labels: str) -> CountTally:
+    """For the path of a request."""
+    return CountTally(TALLIES, metric.labels(*labels) if labels else metric)
 
 
 @lru_cache(MAX_SERIES)
-def histogram(metric: Histogram, *labels: str) -> Histogram:
+def histogram(metric: BatchHistogram, *labels: str) -> HistogramTally:
     """As `counter`."""
-    return metric.labels(*labels)
+    return HistogramTally(TALLIES, metric.labels(*labels) if labels else metric, BOUNDS[metric])
 
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -68,20 +82,21 @@ OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 REQUESTS = Counter(
     "poindexter_requests", "Answered requests by model, provider and status code.", ("model", "provider", "code")
 )
-DURATION = Histogram(
+DURATION = BatchHistogram(
     "poindexter_request_duration_seconds",
     "From the request's head to the answer's last byte.",
     ("model",),
     buckets=SECONDS,
 )
-FIRST_BYTE = Histogram(
+FIRST_BYTE = BatchHistogram(
     "poindexter_first_byte_seconds", "From the request's head to the answer's first byte.", ("model",), buckets=SECONDS
 )
-OVERHEAD = Histogram(
+OVERHEAD = BatchHistogram(
     "poindexter_overhead_seconds",
     "Of the time to the first byte, what was not spent waiting for an upstream.",
     buckets=OVERHEAD_SECONDS,
 )
+BOUNDS = {DURATION: SECONDS, FIRST_BYTE: SECONDS, OVERHEAD: OVERHEAD_SECONDS}
 OPEN_REQUESTS = Gauge("poindexter_open_requests", "Requests whose answer has not ended.", multiprocess_mode="livesum")
 OPEN_REQUESTS_LIMIT = Gauge(
     "poindexter_open_requests_limit", "Open requests beyond which more are refused.", multiprocess_mode="livesum"

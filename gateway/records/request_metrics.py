@@ -19,4 +19,4 @@ def count_request(record: RequestRecord) -> None:
         return
     metrics.histogram(metrics.DURATION, model).observe(time.monotonic() - record.received_at)
     metrics.histogram(metrics.FIRST_BYTE, model).observe(record.first_byte_seconds)
-    metrics.OVERHEAD.observe(max(0.0, record.first_byte_seconds - record.upstream_seconds))
+    metrics.histogram(metrics.OVERHEAD).observe(max(0.0, record.first_byte_seconds - record.upstream_seconds))
