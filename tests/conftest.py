@@ -109,9 +109,9 @@ def databases(postgres_server: PostgresServer) -> Databases:
 
 @pytest.fixture
 def database_url(databases: Databases) -> Iterator[str]:
-    url = databases.create_migrated()
+    url = databases.take()
     yield url
-    databases.drop(url)
+    databases.give_back(url)
 
 
 @pytest.fixture

@@ -14,19 +14,64 @@ from tests.harness.leftovers import end
 from tests.harness.servers import Databases, emptied, postgres, valkey
 
 BEYOND = "192.0.2.1"
+MONTH = """
+    CREATE TABLE usage_events_2026_01 PARTITION OF usage_events FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+"""
 
 
 async def test_coroutine_tests_run_on_uvloop() -> None:
     assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
 
 
-@pytest.mark.parametrize("repetition", [1, 2])
-async def test_every_test_has_a_migrated_database_of_its_own(database_url: str, repetition: int) -> None:
-    async with postgres(database_url) as connection:
-        migrations = await connection.fetchval("SELECT count(*) FROM schema_migrations")
-        await connection.execute("CREATE TABLE left_by_an_earlier_test (number int)")
+def test_a_database_is_as_new_for_the_next_test(databases: Databases) -> None:
+    first = databases.take()
+    asyncio.run(account_in(first))
+    asyncio.run(execute(first, MONTH))
+    databases.give_back(first)
 
-    assert migrations > 0
+    second = databases.take()
+
+    assert second == first
+    assert asyncio.run(account_in(second)) == 1
+    assert asyncio.run(execute(second, MONTH)) is None
+    databases.give_back(second)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE TABLE left_behind (number int)",
+        "ALTER TABLE accounts DROP COLUMN name",
+        "ALTER TABLE api_keys DROP CONSTRAINT api_keys_account_id_fkey",
+        "DROP INDEX accounts_unpublished",
+        "INSERT INTO schema_migrations (name, checksum) VALUES ('9999_future', '')",
+        "ALTER DATABASE {name} SET synchronous_commit = off",
+        MONTH + "ALTER TABLE usage_events DETACH PARTITION usage_events_2026_01",
+    ],
+)
+def test_a_database_with_another_schema_is_nobodys(databases: Databases, change: str) -> None:
+    first = databases.take()
+    asyncio.run(execute(first, change.format(name=first.rpartition("/")[2].partition("?")[0])))
+    databases.give_back(first)
+
+    second = databases.take()
+
+    assert second != first
+    assert asyncio.run(account_in(second)) == 1
+    databases.give_back(second)
+
+
+async def execute(url: str, statement: str) -> None:
+    async with postgres(url) as connection:
+        await connection.execute(statement)
+
+
+async def account_in(url: str) -> int:
+    async with postgres(url) as connection:
+        number: int = await connection.fetchval(
+            "INSERT INTO accounts (name, plan) VALUES ('a', 'basic') RETURNING account_id"
+        )
+        return number
 
 
 async def test_an_empty_database_has_no_tables(empty_database_url: str) -> None:
@@ -51,11 +96,11 @@ def test_servers_that_a_test_leaves_killed_are_back_for_the_next(
     postgres_server.kill()
     valkey_server.pause()
 
-    database_url, redis_url = databases.create_migrated(), emptied(valkey_server)
+    database_url, redis_url = databases.take(), emptied(valkey_server)
 
     with redis.Redis.from_url(redis_url) as client:
         assert client.ping()
-    databases.drop(database_url)
+    databases.give_back(database_url)
 
 
 def test_a_socket_to_another_machine_is_refused() -> None:

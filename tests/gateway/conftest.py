@@ -34,7 +34,7 @@ def shared(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Installation]:
     """The module's installation."""
-    url = databases.create_migrated()
+    url = databases.take()
     installation = Installation(
         tmp_path_factory.mktemp("installation"),
         database_url=url,
@@ -43,7 +43,7 @@ def shared(
     )
     yield installation
     installation.close()
-    databases.drop(url)
+    databases.give_back(url)
 
 
 @pytest.fixture(scope="module")

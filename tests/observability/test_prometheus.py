@@ -45,7 +45,7 @@ def installation(
 ) -> Iterator[Installation]:
     tool("prometheus")
     upstream = SimulatedUpstream.start()
-    database = databases.create_migrated()
+    database = databases.take()
     installation = Installation(
         tmp_path_factory.mktemp("watched"),
         database_url=database,
@@ -55,7 +55,7 @@ def installation(
     yield installation
     installation.close()
     upstream.stop()
-    databases.drop(database)
+    databases.give_back(database)
 
 
 @pytest.fixture(scope="module")
