@@ -29,6 +29,7 @@ What a scope has spent in a period is ledger + pending; what it may still spend 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 from core.principal import AccountId, KeyId
@@ -111,8 +112,15 @@ class ReservationKeys:
 
     @classmethod
     def of(cls, account_id: AccountId, key_id: KeyId, event_id: UUID, shard_count: int) -> "ReservationKeys":
-        shard = ShardKeys.of(account_id, shard_count)
-        return shard.reserved(shard.account(account_id), shard.key(key_id), str(event_id))
+        shard, account, key = _scopes(account_id, key_id, shard_count)
+        return shard.reserved(account, key, str(event_id))
+
+
+@lru_cache(maxsize=10_000)
+def _scopes(account_id: AccountId, key_id: KeyId, shard_count: int) -> tuple[ShardKeys, str, str]:
+    """The shard, and the names of the account and the key in it: the same for every request of a key."""
+    shard = ShardKeys.of(account_id, shard_count)
+    return shard, shard.account(account_id), shard.key(key_id)
 
 
 def shards(shard_count: int) -> list[ShardKeys]:

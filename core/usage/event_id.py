@@ -1,6 +1,6 @@
 """UUIDv7 (RFC 9562): the id of a request, of its reservation and of its usage event. It sorts by time."""
 
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 __all__ = ["EventId", "event_id"]
 
@@ -12,8 +12,12 @@ class EventId(UUID):
     _text: str
 
     def __init__(self, number: int) -> None:
-        super().__init__(int=number)
-        object.__setattr__(self, "_text", super().__str__())  # UUIDs refuse to be changed, as they should.
+        # As UUID's, without looking for its other forms. UUIDs refuse to be changed, as they should.
+        object.__setattr__(self, "int", number)
+        object.__setattr__(self, "is_safe", SafeUUID.unknown)
+        digits = f"{number:032x}"
+        text = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+        object.__setattr__(self, "_text", text)
 
     def __str__(self) -> str:
         return self._text

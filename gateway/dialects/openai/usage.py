@@ -25,6 +25,13 @@ CACHE_WRITTEN = (
 """Names of one count, and the object that it stands in ("" is the report itself): the first that is there counts."""
 CACHE_PLACES = frozenset(place or name for place, name in (*CACHE_READ, *CACHE_WRITTEN))
 """A report without any of them does not speak of a cache."""
+PLAIN_REPORT = frozenset(
+    ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details")
+)
+PLAIN_PROMPT = frozenset(("cached_tokens", "audio_tokens"))
+PLAIN_COMPLETION = frozenset(
+    ("reasoning_tokens", "audio_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens")
+)
 
 
 class Counter:
@@ -72,6 +79,8 @@ def read_usage(usage: object, *, input_includes_cache: bool = True) -> tuple[Tok
     """
     if not isinstance(usage, dict) or (usage.get("prompt_tokens") is None and usage.get("completion_tokens") is None):
         return None, None
+    if (plain := _plain(usage)) is not None and input_includes_cache:
+        return plain, None
     counter = Counter()
     prompt = counter.count(usage, "prompt_tokens")
     cached, written = _cache(counter, usage, prompt if input_includes_cache else 2 * MAX_TOKENS)  # No whole to exceed.
@@ -88,6 +97,32 @@ def read_usage(usage: object, *, input_includes_cache: bool = True) -> tuple[Tok
         reasoning=reasoning,
     )
     return tokens, counter.flaw
+
+
+def _plain(usage: dict[str, Any]) -> TokenUsage | None:
+    """The report of nearly every answer, in which every count is a number and all of them agree. The rules below say
+    the same of it, at ten times the cost."""
+    if not usage.keys() <= PLAIN_REPORT:
+        return None
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    total = usage.get("total_tokens")
+    if type(prompt) is not int or type(completion) is not int or type(total) is not int or total != prompt + completion:
+        return None
+    cached = _plain_part(usage.get("prompt_tokens_details"), PLAIN_PROMPT, "cached_tokens")
+    reasoning = _plain_part(usage.get("completion_tokens_details"), PLAIN_COMPLETION, "reasoning_tokens")
+    if not 0 <= cached <= prompt <= MAX_TOKENS or not 0 <= reasoning <= completion <= MAX_TOKENS or prompt == 0:
+        return None
+    return TokenUsage(input=prompt - cached, cache_read=cached, output=completion - reasoning, reasoning=reasoning)
+
+
+def _plain_part(details: object, names: frozenset[str], name: str) -> int:
+    """-1 when there is more to look at."""
+    if details is None:
+        return 0
+    if type(details) is not dict or not details.keys() <= names:
+        return -1
+    value = details.get(name, 0)
+    return value if type(value) is int else -1
 
 
 def _cache(counter: Counter, usage: dict[str, Any], whole: int) -> tuple[int, int]:

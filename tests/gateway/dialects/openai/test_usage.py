@@ -1,6 +1,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from core.usage.token_usage import TokenUsage
 from gateway.dialects.openai.usage import MAX_TOKENS, read_usage
@@ -107,3 +109,28 @@ def test_e10_where_the_cache_is_counted_beside_the_prompt_both_are_paid() -> Non
 
     expected = TokenUsage(input=1_000, cache_read=9_000, cache_write_5m=200, output=5)
     assert read_usage(reported, input_includes_cache=False) == (expected, None)
+
+
+COUNTS = some.one_of(some.integers(0, 60), some.none(), some.sampled_from([-1, 2.0, True, "7", 10**9]))
+DETAILS = some.one_of(
+    some.none(),
+    some.dictionaries(some.sampled_from(["cached_tokens", "reasoning_tokens", "audio_tokens", "new_tokens"]), COUNTS),
+)
+
+
+@given(COUNTS, COUNTS, COUNTS, DETAILS, DETAILS, some.booleans())
+def test_a_plain_report_is_read_as_any_other(
+    prompt: Any, completion: Any, total: Any, prompt_details: Any, completion_details: Any, adds_up: bool
+) -> None:
+    """A field that nobody knows keeps a report from the short way through the rules, and changes nothing else."""
+    if adds_up and type(prompt) is int and type(completion) is int:
+        total = prompt + completion
+    report = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": total,
+        "prompt_tokens_details": prompt_details,
+        "completion_tokens_details": completion_details,
+    }
+
+    assert read_usage(report) == read_usage({**report, "unknown": None})
