@@ -11,7 +11,7 @@ from tests.architecture.sources import ROOT, tree
 SCRIPTS = sorted((ROOT / "core" / "redis" / "lua").glob("*.lua"))
 NO_SCOPE_FIELDS = {"cost", "tokens", "account", "key", "account_cap", "key_cap", "event", "e", "c", "w"}
 """Of reservations and of stream entries."""
-HASH_COMMAND = re.compile(r"redis\.call\('(?:HGET|HMGET|HSET|HINCRBY|HDEL)', (.*)")
+HASH_COMMAND = re.compile(r"\bcall\('(?:HGET|HMGET|HSET|HINCRBY|HDEL)', (.*)")
 
 
 def _documented() -> set[str]:
@@ -24,7 +24,8 @@ def _used(text: str) -> set[str]:
     code = "\n".join(line.partition("--")[0].rstrip() for line in text.splitlines())
     lines = re.sub(r",\n\s*", ", ", code)
     literals = {name for call in HASH_COMMAND.findall(lines) for name in re.findall(r"'([a-z_]+:?)'", call)}
-    return literals - NO_SCOPE_FIELDS
+    prefixes = set(re.findall(r"'([a-z]+:)' \.\.", lines))
+    return (literals | prefixes) - NO_SCOPE_FIELDS
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)

@@ -2,7 +2,7 @@
 -- Both happen or neither. A settlement never fails because of the balance: what would pass a cap is waived, i.e. recorded
 -- on the event and never charged. Charged is what the cap has room for now, or what was reserved, as far as the cap that
 -- it was reserved under has room: never more than the highest cap since the admission. What other requests hold is theirs
--- to use, but nobody's before it is used.
+-- to use, but not theirs before they use it.
 --
 -- KEYS  1 account scope   2 key scope   3 reservation   4 leases   5 usage stream
 -- ARGV  1 event id        2 period      3 cost, nano-dollars       4 tokens used    5 usage event
@@ -17,51 +17,49 @@
 --
 -- Returns {charged, waived} in nano-dollars, 'cold', or nil when the sweeper came too early or too late.
 
-local reservation = redis.call('HMGET', KEYS[3], 'cost', 'tokens', 'minute', 'account_cap', 'key_cap')
-local cost = tonumber(ARGV[3])
-
-local function whole(number)
-    return string.format('%.0f', number)  -- Of 0 - x, never of -x: -0 would be written as "-0", which HINCRBY refuses.
-end
+local call, number, min, max = redis.call, tonumber, math.min, math.max
+local reservation = call('HMGET', KEYS[3], 'cost', 'tokens', 'minute', 'account_cap', 'key_cap')
+local cost, epoch = number(ARGV[3]), ARGV[7]
 
 if ARGV[6] == '1' then
-    local clock = redis.call('TIME')
-    local deadline = tonumber(redis.call('ZSCORE', KEYS[4], ARGV[1]) or '')
-    if not deadline or deadline > tonumber(clock[1]) * 1000 then return nil end
+    local clock = call('TIME')
+    local deadline = number(call('ZSCORE', KEYS[4], ARGV[1]) or '')
+    if not deadline or deadline > clock[1] * 1000 then return nil end
 end
 
-local held = tonumber(reservation[1] or 0)
-local charged = cost
-local scopes = {}
-for scope = 1, 2 do
-    local values = redis.call('HMGET', KEYS[scope], 'cap', 'reserved', 'ledger:' .. ARGV[2], 'pending:' .. ARGV[2],
-        'in_flight', 'minute', 'minute_tokens', 'epoch')
-    if ARGV[7] ~= '' and values[8] ~= ARGV[7] then return 'cold' end
-    local found = {
-        cap = tonumber(values[1] or ''), reserved = tonumber(values[2] or 0), pending = tonumber(values[4] or 0),
-        in_flight = tonumber(values[5] or 0), minute = values[6], minute_tokens = tonumber(values[7] or 0),
-    }
-    if found.cap then
-        local spent = tonumber(values[3] or 0) + found.pending
-        local cap_then = tonumber(reservation[3 + scope] or '')  -- Without one, all that was reserved was granted.
-        local promised = cap_then and math.min(held, cap_then - spent) or held
-        charged = math.min(charged, math.max(found.cap - spent, promised, 0))
-    end
-    scopes[scope] = found
+local ledger, pending = 'ledger:' .. ARGV[2], 'pending:' .. ARGV[2]
+-- The places of a scope's fields, below:  1 epoch  2 cap  3 reserved  4 ledger  5 pending  6 in_flight  7 minute  8 its tokens
+local account = call('HMGET', KEYS[1], 'epoch', 'cap', 'reserved', ledger, pending, 'in_flight', 'minute', 'minute_tokens')
+local key = call('HMGET', KEYS[2], 'epoch', 'cap', 'reserved', ledger, pending, 'in_flight', 'minute', 'minute_tokens')
+if epoch ~= '' and (account[1] ~= epoch or key[1] ~= epoch) then return 'cold' end
+
+local held = number(reservation[1] or 0)
+
+local function room(scope, cap_then)
+    local cap = number(scope[2] or '')
+    if not cap then return cost end
+    local spent = (scope[4] or 0) + (scope[5] or 0)
+    cap_then = number(cap_then or '')  -- Without one, all that was reserved was granted.
+    local promised = cap_then and min(held, cap_then - spent) or held
+    return max(cap - spent, promised, 0)
 end
 
-for scope, found in ipairs(scopes) do
-    local pending = whole(found.pending + charged)
+local charged = min(cost, room(account, reservation[4]), room(key, reservation[5]))
+
+local function charge(name, scope)
     if not reservation[1] then
-        redis.call('HSET', KEYS[scope], 'pending:' .. ARGV[2], pending)
-    else
-        local tokens = found.minute_tokens
-        if found.minute == reservation[3] then tokens = tokens + tonumber(ARGV[4]) - tonumber(reservation[2]) end
-        redis.call('HSET', KEYS[scope], 'pending:' .. ARGV[2], pending, 'in_flight', whole(found.in_flight - 1),
-            'reserved', whole(found.reserved - held), 'minute_tokens', whole(tokens))
+        call('HSET', name, pending, (scope[5] or 0) + charged)
+        return
     end
+    local tokens = scope[8] or 0
+    if scope[7] == reservation[3] then tokens = tokens + ARGV[4] - reservation[2] end
+    call('HSET', name, pending, (scope[5] or 0) + charged, 'in_flight', (scope[6] or 0) - 1,
+        'reserved', (scope[3] or 0) - held, 'minute_tokens', tokens)
 end
-redis.call('DEL', KEYS[3])
-redis.call('ZREM', KEYS[4], ARGV[1])
-redis.call('XADD', KEYS[5], '*', 'e', ARGV[5], 'c', whole(charged), 'w', whole(cost - charged))
+
+charge(KEYS[1], account)
+charge(KEYS[2], key)
+call('DEL', KEYS[3])
+call('ZREM', KEYS[4], ARGV[1])
+call('XADD', KEYS[5], '*', 'e', ARGV[5], 'c', charged, 'w', cost - charged)
 return {charged, cost - charged}
