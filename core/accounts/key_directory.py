@@ -20,8 +20,9 @@ from redis.asyncio import Redis
 from core.principal import AccountId, KeyId, Principal
 from core.redis import script_calls
 from core.redis.keys import ShardKeys, key_digest
-from core.redis.lua_scripts import Argument, ScriptRunner
+from core.redis.lua_scripts import Argument
 from core.redis.script_calls import PublishedTotal
+from core.redis.script_runner import ScriptRunner
 from core.usage.billing_period import BillingPeriods, billing_periods
 
 __all__ = ["KeyDirectory", "server_epoch"]

@@ -8,7 +8,7 @@ import asyncio
 
 from gateway.errors import ClientGone
 from gateway.inbound.exchange import Exchange
-from gateway.outbound.exchange import Exchange as UpstreamExchange
+from gateway.outbound.exchange import UpstreamExchange
 from gateway.records import metrics
 
 __all__ = ["ClientDisconnects"]

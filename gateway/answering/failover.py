@@ -21,7 +21,7 @@ from gateway.errors import ClientGone, Unavailable
 from gateway.failure import Fault, UpstreamFailure
 from gateway.inbound.exchange import Exchange
 from gateway.outbound.client import Transport
-from gateway.outbound.exchange import Exchange as UpstreamExchange
+from gateway.outbound.exchange import UpstreamExchange
 from gateway.records.request_record import RequestRecord
 from gateway.spool.spool import SpoolFailed
 from gateway.upstreams.retry_policy import Decision, GiveUp, RetryPolicy, RetrySameUpstream

@@ -12,7 +12,7 @@ from gateway.dialects.translator import Answer, MalformedAnswer, StreamTranslato
 from gateway.failure import Fault, UpstreamFailure
 from gateway.inbound.exchange import Exchange
 from gateway.outbound.errors import MalformedResponse, TransportError
-from gateway.outbound.exchange import Exchange as UpstreamExchange
+from gateway.outbound.exchange import UpstreamExchange
 from gateway.upstreams.upstream import AttemptOutcome, Permit, Upstream
 
 __all__ = ["AttemptFailed", "OpenAnswer", "read_opening"]

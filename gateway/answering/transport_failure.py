@@ -2,7 +2,7 @@
 
 from gateway.failure import Fault, UpstreamFailure
 from gateway.outbound.errors import (
-    BodyTooLarge,
+    AnswerTooLarge,
     ConnectionLost,
     FirstByteTimeout,
     IdleTimeout,
@@ -22,7 +22,7 @@ def transport_failure(error: TransportError) -> UpstreamFailure:
     fault, message = Fault.UPSTREAM, "The provider can't be reached."
     if isinstance(error, TIMEOUTS):
         fault, message = Fault.TIMEOUT, "The provider did not answer in time."
-    elif isinstance(error, BodyTooLarge):
+    elif isinstance(error, AnswerTooLarge):
         fault, message = Fault.TOO_LARGE, "The provider's answer is too large."
     elif isinstance(error, TOLD):
         message = f"The provider's answer broke off: {error}."

@@ -1,7 +1,7 @@
 """
 The HTTP/1.1 client of the data path: bytes to the upstream, bytes back, and nothing in between that costs time.
 
-1. `origin` says where an upstream is and how long we wait for it; `head` builds a request head once, split-proof.
+1. `origin` says where an upstream is, `timeouts` how long we wait for it; `head` builds a request head, split-proof.
 2. `client` is the door: `Transport.send` returns an exchange at once, whatever must still be done for it.
 3. `pool` finds the exchange a connection of its origin: the idle one used last, a new one, or a place in the queue;
    `dialling` makes a new one, and `tls` is how it is verified.

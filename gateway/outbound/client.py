@@ -4,9 +4,10 @@ import asyncio
 import ssl
 
 from gateway.outbound.errors import ExchangeAborted
-from gateway.outbound.exchange import Exchange
-from gateway.outbound.origin import Origin, Timeouts
+from gateway.outbound.exchange import UpstreamExchange
+from gateway.outbound.origin import Origin
 from gateway.outbound.pool import OriginPool, PoolUse
+from gateway.outbound.timeouts import Timeouts
 from gateway.outbound.tls import verified_context
 
 
@@ -41,7 +42,7 @@ class Transport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    def send(self, origin: Origin, head: bytes, body: bytes, timeouts: Timeouts) -> Exchange:
+    def send(self, origin: Origin, head: bytes, body: bytes, timeouts: Timeouts) -> UpstreamExchange:
         """
         Start a request and return at once; `await exchange.head()` waits for the answer.
 
@@ -51,17 +52,11 @@ class Transport:
         """
         pool = self._pools.get(origin.key) or self._add_pool(origin)
         loop = self._loop or asyncio.get_running_loop()
-        exchange = Exchange(pool, loop, head, body, timeouts)
+        exchange = UpstreamExchange(pool.withdraw, loop, head, body, timeouts)
         if self._closed:
             exchange.fail(ExchangeAborted("the transport is closed", dispatched=False))
         else:
             pool.dispatch(exchange)
-        return exchange
-
-    async def open(self, origin: Origin, head: bytes, body: bytes, timeouts: Timeouts) -> Exchange:
-        """`send`, and wait for the response head. For callers that need not abort before it."""
-        exchange = self.send(origin, head, body, timeouts)
-        await exchange.head()  # Ends the exchange when it raises: there is nothing to close then.
         return exchange
 
     def use(self, origin: Origin) -> PoolUse:

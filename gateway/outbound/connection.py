@@ -2,7 +2,9 @@
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
 
 from gateway.outbound.errors import (
     ConnectionLost,
@@ -12,11 +14,8 @@ from gateway.outbound.errors import (
     MalformedResponse,
     TransportError,
 )
-from gateway.outbound.exchange import Exchange
+from gateway.outbound.exchange import Carrier, UpstreamExchange
 from gateway.outbound.response_parser import ResponseParser
-
-if TYPE_CHECKING:
-    from gateway.outbound.pool import OriginPool
 
 MAX_UNDELIVERED_BYTES = 256 * 1024
 WRITE_PIECE_BYTES = 128 * 1024
@@ -27,7 +26,20 @@ CLOCK_SLACK_SECONDS = 0.002  # uvloop's clock counts milliseconds; a timer may f
 STALE_SECONDS = 1.0
 
 
-class Connection(asyncio.Protocol):
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What a connection tells whoever made it."""
+
+    idle_seconds: float
+    free: "Callable[[UpstreamConnection], None]"
+    """It has served its exchange and may serve another."""
+    closing: "Callable[[UpstreamConnection], None]"
+    """It will close: nothing may be sent on it any more."""
+    lost: "Callable[[UpstreamConnection, UpstreamExchange | None], None]"
+    """It is closed. The exchange, if there is one, needs a fresh connection: the upstream has seen nothing of it."""
+
+
+class UpstreamConnection(asyncio.Protocol):
     """
     Serves one exchange after the other, never two at once.
 
@@ -37,33 +49,29 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_armed_for",
+        "_carrier",
         "_exchange",
         "_last_activity",
         "_loop",
         "_now",
+        "_owner",
         "_parser",
-        "_pool",
         "_reused",
         "_timer",
         "_transport",
         "_unsent",
         "_writing_paused",
-        "body",
         "closed",
-        "reading_paused",
-        "undelivered",
     )
 
-    def __init__(self, pool: "OriginPool", loop: asyncio.AbstractEventLoop, *, max_head_bytes: int) -> None:
+    def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop, *, max_head_bytes: int) -> None:
         self.closed = False
-        self.undelivered = 0
-        self.reading_paused = False
-        self._pool = pool
+        self._owner = owner
         self._loop = loop
         self._now = loop.time
         self._parser = ResponseParser(max_head_bytes=max_head_bytes)
-        self.body = self._parser.body
-        self._exchange: Exchange | None = None
+        self._carrier: Carrier | None = Carrier(self._parser, self.drop, self.release, self.resume_reading)
+        self._exchange: UpstreamExchange | None = None
         self._transport: asyncio.Transport | None = None
         self._reused = False
         self._unsent: memoryview | None = None
@@ -72,45 +80,39 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = math.inf
 
-    @property
-    def complete(self) -> bool:
-        """The current response has ended cleanly."""
-        return self._parser.complete
-
-    def start(self, exchange: Exchange) -> None:
+    def start(self, exchange: UpstreamExchange) -> None:
         """Send the request of an exchange; from now on this connection is its own."""
         self._exchange = exchange
-        exchange.attach(self)
+        exchange.attach(self._carrier)
         self._last_activity = self._now()
         self._watch()
         self._write(exchange.head_bytes, exchange.body)
 
     def release(self) -> None:
         """The exchange is done with us: wait for the next one, or close where that is not safe."""
-        self._exchange = None
+        exchange, self._exchange = self._exchange, None
         parser = self._parser
-        if self.closed or not self._is_clean(parser):
+        if self.closed or exchange is None or exchange.paused or not self._is_clean(parser):
             self.drop()
             return
         parser.reset()
-        self.undelivered = 0
         self._reused = True
         self._last_activity = self._now()
-        self._pool.give_back(self)
+        self._owner.free(self)
         if self._exchange is None and not self.closed:
             self._watch()
 
     def drop(self) -> None:
         """Close at once, without a word to the exchange; it knows, or there is none."""
         self._exchange = None
-        self.body.clear()
+        self._parser.body.clear()
         self.abort()
 
     def abort(self) -> None:
         if self.closed:
             return
         self.closed = True
-        self._pool.forget(self)
+        self._owner.closing(self)
         self._unsent = None
         if self._transport is not None:
             self._transport.abort()
@@ -122,13 +124,10 @@ class Connection(asyncio.Protocol):
         self.abort()
 
     def resume_reading(self) -> None:
-        self.reading_paused = False
         if not self.closed and self._transport is not None:
             self._last_activity = self._now()  # The pause was ours, not the upstream's.
             self._watch()
             self._transport.resume_reading()
-
-    # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -138,7 +137,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
         if exchange is None:
-            self.abort()  # Bytes that nobody asked for.
+            self.abort()  # Bytes without a request.
             return
         parser = self._parser
         try:
@@ -151,9 +150,9 @@ class Connection(asyncio.Protocol):
         self._last_activity = self._now()
         if not exchange.headed:
             self._accept_head(exchange)
-        self.undelivered += len(data)
-        if self.undelivered > MAX_UNDELIVERED_BYTES:
-            self._pause_reading()
+        exchange.undelivered += len(data)
+        if exchange.undelivered > MAX_UNDELIVERED_BYTES:
+            self._pause_reading(exchange)
         exchange.arrived()
 
     def eof_received(self) -> None:
@@ -167,14 +166,15 @@ class Connection(asyncio.Protocol):
             self._timer = None
         exchange, self._exchange = self._exchange, None
         if exchange is None:
-            self._pool.lost(self)
+            self._owner.lost(self, None)
         elif self._went_stale():
             exchange.attach(None)
-            self._pool.lost(self, redial=exchange)
+            self._owner.lost(self, exchange)
         else:
-            self._pool.lost(self)
+            self._owner.lost(self, None)
             self._end_by_peer(exchange, exc)
         self._parser.close()
+        self._carrier = None  # It leads back here.
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -184,8 +184,6 @@ class Connection(asyncio.Protocol):
         if self._unsent is not None:
             self._last_activity = self._now()  # The upstream took some of the request: its time starts again.
             self._write_more()
-
-    # Parts of the above
 
     def _write(self, head: bytes, body: bytes) -> None:
         transport = self._transport
@@ -205,20 +203,20 @@ class Connection(asyncio.Protocol):
             self._unsent = rest if rest else None
             self._transport.write(piece)
 
-    def _accept_head(self, exchange: Exchange) -> None:
+    def _accept_head(self, exchange: UpstreamExchange) -> None:
         parser = self._parser
         exchange.accept_head(parser.status, parser.headers, parser.coding)
         if not parser.complete:
             self._watch()
 
-    def _pause_reading(self) -> None:
-        if not self.reading_paused and not self._parser.complete and self._transport is not None:
-            self.reading_paused = True
+    def _pause_reading(self, exchange: UpstreamExchange) -> None:
+        if not exchange.paused and not self._parser.complete and self._transport is not None:
+            exchange.paused = True
             self._transport.pause_reading()
 
     def _is_clean(self, parser: ResponseParser) -> bool:
         sent = self._unsent is None and not self._writing_paused
-        return parser.complete and parser.reusable and sent and not self.reading_paused
+        return parser.complete and parser.reusable and sent
 
     def _went_stale(self) -> bool:
         """
@@ -228,7 +226,7 @@ class Connection(asyncio.Protocol):
         """
         return self._reused and self._parser.untouched and self._now() - self._last_activity < STALE_SECONDS
 
-    def _end_by_peer(self, exchange: Exchange, exc: Exception | None) -> None:
+    def _end_by_peer(self, exchange: UpstreamExchange, exc: Exception | None) -> None:
         parser = self._parser
         if parser.complete or (exc is None and parser.eof()):
             exchange.wake()
@@ -243,8 +241,6 @@ class Connection(asyncio.Protocol):
         if exchange is not None:
             exchange.fail(error)
 
-    # The timer
-
     def _watch(self) -> None:
         """Arm the timer only if it would fire too late: the usual request finds it armed early enough."""
         deadline = self._deadline()
@@ -257,8 +253,8 @@ class Connection(asyncio.Protocol):
     def _deadline(self) -> float:
         exchange = self._exchange
         if exchange is None:
-            return self._last_activity + self._pool.idle_seconds
-        if self._parser.complete or self.reading_paused:
+            return self._last_activity + self._owner.idle_seconds
+        if self._parser.complete or exchange.paused:
             return exchange.expires_at
         timeouts = exchange.timeouts
         wait = timeouts.idle if exchange.headed else timeouts.first_byte

@@ -14,27 +14,30 @@ from collections.abc import Callable, Coroutine, Iterable
 from itertools import chain, zip_longest
 from typing import Any
 
-from gateway.outbound.connection import Connection
+from gateway.outbound.connection import UpstreamConnection
 from gateway.outbound.origin import Origin
 
 STAGGER_SECONDS = 0.25
 Address = tuple[str, int]
-Dial = Callable[[Address], Coroutine[Any, Any, Connection]]
+Dial = Callable[[Address], Coroutine[Any, Any, UpstreamConnection]]
 
 
 async def dial(
-    origin: Origin, context: ssl.SSLContext | None, make: Callable[[], Connection], loop: asyncio.AbstractEventLoop
-) -> Connection:
+    origin: Origin,
+    context: ssl.SSLContext | None,
+    make: Callable[[], UpstreamConnection],
+    loop: asyncio.AbstractEventLoop,
+) -> UpstreamConnection:
     """
     A connection to `origin`, TLS included. The caller sets the time limit, by cancelling.
 
     Raises the OSError of the first address that failed, once all have. No other connection stays open.
     """
     name = origin.host if context else None
-    made: list[Connection] = []
-    winner: Connection | None = None
+    made: list[UpstreamConnection] = []
+    winner: UpstreamConnection | None = None
 
-    async def connect(address: Address) -> Connection:
+    async def connect(address: Address) -> UpstreamConnection:
         connection = make()
         made.append(connection)
         await loop.create_connection(lambda: connection, *address, ssl=context, server_hostname=name)
@@ -59,16 +62,16 @@ def alternating(addresses: Iterable[tuple[int, Address]]) -> list[Address]:
     return [address for address in chain.from_iterable(turns) if address is not None]
 
 
-async def first_to_connect(addresses: list[Address], connect: Dial) -> Connection:
+async def first_to_connect(addresses: list[Address], connect: Dial) -> UpstreamConnection:
     """
     Start an attempt whenever the last one has failed or had its moment; see `dial`.
 
     The attempts that lost are cancelled; one that connects all the same is left to the caller to close.
     """
     ahead = deque(addresses)
-    running: list[asyncio.Task[Connection]] = []
+    running: list[asyncio.Task[UpstreamConnection]] = []
     failures: list[BaseException] = []
-    winner: Connection | None = None
+    winner: UpstreamConnection | None = None
     try:
         while winner is None and (ahead or running):
             if ahead:
@@ -94,8 +97,8 @@ async def _addresses(origin: Origin, loop: asyncio.AbstractEventLoop) -> list[Ad
 
 
 async def _settle(
-    running: list[asyncio.Task[Connection]], failures: list[BaseException], *, patience: float | None
-) -> Connection | None:
+    running: list[asyncio.Task[UpstreamConnection]], failures: list[BaseException], *, patience: float | None
+) -> UpstreamConnection | None:
     """Wait for one attempt to end; returns its connection if it made one."""
     done, _ = await asyncio.wait(running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
     winner = None

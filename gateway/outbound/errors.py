@@ -12,7 +12,7 @@ What can go wrong between the gateway and an upstream.
   x TotalTimeout       it depends      the exchange outlived `Timeouts.total`
   x ConnectionLost     dispatched      the upstream closed before the end; `bytes_received` tells if it had answered
   x MalformedResponse  dispatched      not HTTP/1.1, ambiguous, damaged, or a head past its limit
-  x BodyTooLarge       dispatched      the body passed the limit given to `read`
+  x AnswerTooLarge       dispatched      the body passed the limit given to `read`
   x ExchangeAborted    it depends      our side gave up: the client left, the task was cancelled, the transport closed
 """
 
@@ -59,7 +59,7 @@ class MalformedResponse(TransportError):
     pass
 
 
-class BodyTooLarge(TransportError):
+class AnswerTooLarge(TransportError):
     pass
 
 

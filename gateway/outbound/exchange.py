@@ -2,18 +2,30 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from gateway.outbound.coding import decoded
-from gateway.outbound.errors import BodyTooLarge, ExchangeAborted, TotalTimeout, TransportError
-from gateway.outbound.origin import Timeouts
+from gateway.outbound.errors import AnswerTooLarge, ExchangeAborted, TotalTimeout, TransportError
+from gateway.outbound.response_parser import ResponseParser
+from gateway.outbound.timeouts import Timeouts
 
-if TYPE_CHECKING:
-    from gateway.outbound.connection import Connection
-    from gateway.outbound.pool import OriginPool
+__all__ = ["Carrier", "UpstreamExchange"]
 
 
-class Exchange:
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """The connection that carries an exchange, as the exchange knows it."""
+
+    parser: ResponseParser
+    drop: Callable[[], None]
+    """Close at once."""
+    release: Callable[[], None]
+    """The exchange is done with it."""
+    resume: Callable[[], None]
+    """Read on: what had piled up was taken."""
+
+
+class UpstreamExchange:
     """
     Made by `Transport.send`; end it with `close`, always: a connection hangs on it.
 
@@ -22,13 +34,13 @@ class Exchange:
     """
 
     __slots__ = (
-        "_connection",
+        "_carrier",
         "_error",
         "_loop",
-        "_pool",
         "_sink",
         "_sink_is_full",
         "_waiter",
+        "_withdraw",
         "body",
         "coding",
         "dispatched",
@@ -36,13 +48,21 @@ class Exchange:
         "head_bytes",
         "headed",
         "headers",
+        "paused",
         "status",
         "timeouts",
+        "undelivered",
     )
 
     def __init__(
-        self, pool: "OriginPool", loop: asyncio.AbstractEventLoop, head: bytes, body: bytes, timeouts: Timeouts
+        self,
+        withdraw: "Callable[[UpstreamExchange], None]",
+        loop: asyncio.AbstractEventLoop,
+        head: bytes,
+        body: bytes,
+        timeouts: Timeouts,
     ) -> None:
+        """`withdraw` is called when it is aborted before a connection carries it."""
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.headed = False
@@ -53,10 +73,14 @@ class Exchange:
         self.head_bytes = head
         self.body = body
         self.timeouts = timeouts
+        self.undelivered = 0
+        """Bytes of the connection that have arrived and were not taken yet."""
+        self.paused = False
+        """The connection reads nothing until they are."""
         self.expires_at = loop.time() + timeouts.total
-        self._pool = pool
+        self._withdraw = withdraw
         self._loop = loop
-        self._connection: Connection | None = None
+        self._carrier: Carrier | None = None
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._sink: Callable[[bytes], bool] | None = None
@@ -65,7 +89,7 @@ class Exchange:
     @property
     def complete(self) -> bool:
         """Whether the body has ended cleanly: nothing more will come, and the connection can serve again."""
-        return self._connection is None or self._connection.complete
+        return self._carrier is None or self._carrier.parser.complete
 
     async def head(self) -> int:
         """Wait for the response head; returns the status. Raises a TransportError, or what `abort` was given."""
@@ -89,15 +113,14 @@ class Exchange:
         What arrived before a failure is returned first, then the failure is raised: a TransportError, or what
         `abort` was given.
         """
-        connection = await self._bearer()
-        body = connection.body
-        while not body:
+        parser = await self._answering()
+        while not parser.body:
             if self._error is not None:
                 raise self._error
-            if connection.complete:
+            if parser.complete:
                 return b""
             await self._progress()
-        return _take(connection)
+        return self._take(parser)
 
     async def forward(self, sink: Callable[[bytes], bool]) -> bool:
         """
@@ -106,15 +129,15 @@ class Exchange:
         Returns True then, and False at the clean end of the body. Raises what `next_chunk` does. An error of `sink`
         itself closes the connection, as any error in a protocol does.
         """
-        connection = await self._bearer()
+        parser = await self._answering()
         self._sink, self._sink_is_full = sink, False
         try:
             while not self._sink_is_full:
-                if connection.body:
-                    self._sink_is_full = not sink(_take(connection))
+                if parser.body:
+                    self._sink_is_full = not sink(self._take(parser))
                 elif self._error is not None:
                     raise self._error
-                elif connection.complete:
+                elif parser.complete:
                     return False
                 else:
                     await self._progress()
@@ -123,7 +146,7 @@ class Exchange:
             self._sink = None
 
     async def read(self, limit: int) -> bytes:
-        """The whole body, decompressed. Past `limit` bytes the exchange is aborted with BodyTooLarge."""
+        """The whole body, decompressed. Past `limit` bytes the exchange is aborted with AnswerTooLarge."""
         body = await self._read(limit)
         if not self.coding:
             return body
@@ -147,7 +170,7 @@ class Exchange:
 
     async def _read(self, limit: int) -> bytes:
         chunk = await self.next_chunk()
-        if len(chunk) <= limit and self._connection is not None and self._connection.complete:
+        if len(chunk) <= limit and self.complete:
             return chunk
         chunks = []
         size = 0
@@ -167,17 +190,17 @@ class Exchange:
         """
         if self._error is None:
             self._error = error or ExchangeAborted("the exchange was aborted", dispatched=self.dispatched)
-        if self._connection is None:
-            self._pool.withdraw(self)
+        if self._carrier is None:
+            self._withdraw(self)
         else:
-            self._connection.drop()
+            self._carrier.drop()
         self.wake()
 
     def close(self) -> None:
         """Hand the connection back if the body has ended cleanly, else close it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.release()
+        carrier, self._carrier = self._carrier, None
+        if carrier is not None:
+            carrier.release()
         elif self._error is None:
             self.abort()
         if self._error is not None:
@@ -185,12 +208,10 @@ class Exchange:
             # end such a cycle.
             self._error = ExchangeAborted("the exchange is closed", dispatched=self.dispatched)
 
-    # Called by the pool and the connection.
-
-    def attach(self, connection: "Connection | None") -> None:
+    def attach(self, carrier: Carrier | None) -> None:
         """None: the connection before had been closed by the upstream as idle, which saw nothing of the request."""
-        self._connection = connection
-        self.dispatched = connection is not None
+        self._carrier = carrier
+        self.dispatched = carrier is not None
 
     def accept_head(self, status: int, headers: list[tuple[bytes, bytes]], coding: bytes) -> None:
         self.status = status
@@ -201,11 +222,12 @@ class Exchange:
 
     def arrived(self) -> None:
         """A part of the body has, or its end."""
-        sink, connection = self._sink, self._connection
-        if sink is not None and self._waiter is not None and connection is not None:  # Else what came before is first.
-            if connection.body:
-                self._sink_is_full = not sink(_take(connection))
-            if not self._sink_is_full and not connection.complete:
+        sink, carrier = self._sink, self._carrier
+        if sink is not None and self._waiter is not None and carrier is not None:  # Else what came before is first.
+            parser = carrier.parser
+            if parser.body:
+                self._sink_is_full = not sink(self._take(parser))
+            if not self._sink_is_full and not parser.complete:
                 return
         self.wake()
 
@@ -225,33 +247,33 @@ class Exchange:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def _bearer(self) -> "Connection":
-        """The connection, once the head is there."""
+    async def _answering(self) -> ResponseParser:
+        """The parser of the answer, once the head is there."""
         if not self.headed:
             await self.head()
-        if self._connection is None:
+        if self._carrier is None:
             raise self._error or ExchangeAborted("the exchange is closed", dispatched=True)
-        return self._connection
+        return self._carrier.parser
+
+    def _take(self, parser: ResponseParser) -> bytes:
+        """Everything that has arrived, joined."""
+        body = parser.body
+        chunk = body[0] if len(body) == 1 else b"".join(body)
+        body.clear()
+        self.undelivered = 0
+        if self.paused and self._carrier is not None:
+            self.paused = False
+            self._carrier.resume()
+        return chunk
 
     async def _progress(self) -> None:
         self._waiter = waiter = self._loop.create_future()
         try:
             await waiter
-        except BaseException:  # Cancelled: nobody is left to close us.
+        except BaseException:  # Cancelled: the caller will not close us.
             self.abort()
             raise
 
 
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the response body is longer than {limit} bytes")
-
-
-def _take(connection: "Connection") -> bytes:
-    """Everything that has arrived, joined."""
-    body = connection.body
-    chunk = body[0] if len(body) == 1 else b"".join(body)
-    body.clear()
-    connection.undelivered = 0
-    if connection.reading_paused:
-        connection.resume_reading()
-    return chunk
+def _too_large(limit: int) -> AnswerTooLarge:
+    return AnswerTooLarge(f"the response body is longer than {limit} bytes")

@@ -5,10 +5,10 @@ import ssl
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.outbound.connection import Connection
+from gateway.outbound.connection import Owner, UpstreamConnection
 from gateway.outbound.dialling import dial
 from gateway.outbound.errors import ConnectFailed, ConnectTimeout, ExchangeAborted, PoolExhausted, TransportError
-from gateway.outbound.exchange import Exchange
+from gateway.outbound.exchange import UpstreamExchange
 from gateway.outbound.origin import Origin
 
 
@@ -40,17 +40,17 @@ class OriginPool:
         idle_seconds: float,
         max_head_bytes: int,
     ) -> None:
-        self.idle_seconds = idle_seconds
+        self._owner = Owner(idle_seconds, self._give_back, self._forget, self._lost)
         self._origin = origin
         self._loop = loop
         self._ssl_context = ssl_context
         self._max_connections = max_connections
         self._max_idle = max_idle
         self._max_head_bytes = max_head_bytes
-        self._idle: list[Connection] = []
-        self._connections: set[Connection] = set()
-        self._connecting: dict[Exchange, asyncio.Task[None]] = {}
-        self._waiting: dict[Exchange, asyncio.TimerHandle] = {}  # In order of arrival.
+        self._idle: list[UpstreamConnection] = []
+        self._connections: set[UpstreamConnection] = set()
+        self._connecting: dict[UpstreamExchange, asyncio.Task[None]] = {}
+        self._waiting: dict[UpstreamExchange, asyncio.TimerHandle] = {}  # In order of arrival.
         self._emptied: asyncio.Future[None] | None = None
 
     @property
@@ -58,14 +58,14 @@ class OriginPool:
         idle = len(self._idle)
         return PoolUse(len(self._connections) - idle, idle, len(self._connecting), len(self._waiting))
 
-    def dispatch(self, exchange: Exchange) -> None:
+    def dispatch(self, exchange: UpstreamExchange) -> None:
         """Give the exchange a connection: at once, after connecting, or when one comes free."""
         if self._idle:
             self._idle.pop().start(exchange)
         else:
             self._dial(exchange)
 
-    def withdraw(self, exchange: Exchange) -> None:
+    def withdraw(self, exchange: UpstreamExchange) -> None:
         """The exchange wants no connection any more."""
         timer = self._waiting.pop(exchange, None)
         if timer is not None:
@@ -74,7 +74,7 @@ class OriginPool:
         if task is not None:
             task.cancel()
 
-    def give_back(self, connection: Connection) -> None:
+    def _give_back(self, connection: UpstreamConnection) -> None:
         """A connection has served its exchange and may serve another."""
         waiting = self._next_waiting() if self._waiting else None
         if waiting is not None:
@@ -84,14 +84,14 @@ class OriginPool:
         else:
             connection.abort()
 
-    def forget(self, connection: Connection) -> None:
-        """The connection will close: nobody gets it any more. Its place is free once it is `lost`."""
+    def _forget(self, connection: UpstreamConnection) -> None:
+        """The connection will close: no exchange gets it any more. Its place is free once it is `lost`."""
         if connection in self._idle:
             self._idle.remove(connection)
 
-    def lost(self, connection: Connection, *, redial: Exchange | None = None) -> None:
+    def _lost(self, connection: UpstreamConnection, redial: UpstreamExchange | None) -> None:
         """The connection is closed; `redial` is the exchange that gets a fresh one in the place that is free now."""
-        self.forget(connection)
+        self._forget(connection)
         self._connections.discard(connection)
         if redial is not None:
             self._dial(redial)
@@ -108,7 +108,7 @@ class OriginPool:
             self._emptied = self._loop.create_future()
             await self._emptied
 
-    def _dial(self, exchange: Exchange) -> None:
+    def _dial(self, exchange: UpstreamExchange) -> None:
         if self._has_room():
             task = self._connecting[exchange] = self._loop.create_task(self._connect(exchange))
             task.add_done_callback(partial(self._dialled, exchange))  # Also for a task cancelled before it began.
@@ -118,7 +118,7 @@ class OriginPool:
         else:
             exchange.fail(PoolExhausted(f"{self._max_connections} exchanges wait for a connection already"))
 
-    async def _connect(self, exchange: Exchange) -> None:
+    async def _connect(self, exchange: UpstreamExchange) -> None:
         try:
             connection = await self._open(exchange)
         except TransportError as failure:
@@ -128,7 +128,7 @@ class OriginPool:
         self._connections.add(connection)
         connection.start(exchange)
 
-    async def _open(self, exchange: Exchange) -> Connection:
+    async def _open(self, exchange: UpstreamExchange) -> UpstreamConnection:
         origin = self._origin
         seconds = min(exchange.timeouts.connect, exchange.expires_at - self._loop.time())
         try:
@@ -142,10 +142,10 @@ class OriginPool:
             raise ConnectFailed(f"{origin.key} closed the connection before the request was sent")
         return connection
 
-    def _make(self) -> Connection:
-        return Connection(self, self._loop, max_head_bytes=self._max_head_bytes)
+    def _make(self) -> UpstreamConnection:
+        return UpstreamConnection(self._owner, self._loop, max_head_bytes=self._max_head_bytes)
 
-    def _dialled(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+    def _dialled(self, exchange: UpstreamExchange, task: asyncio.Task[None]) -> None:
         self._connecting.pop(exchange, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             # A mistake of ours, not the network's: tell the log, and do not let the exchange hang.
@@ -159,14 +159,14 @@ class OriginPool:
         if self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
 
-    def _next_waiting(self) -> Exchange | None:
+    def _next_waiting(self) -> UpstreamExchange | None:
         for exchange, timer in self._waiting.items():
             timer.cancel()
             del self._waiting[exchange]
             return exchange
         return None
 
-    def _give_up(self, exchange: Exchange) -> None:
+    def _give_up(self, exchange: UpstreamExchange) -> None:
         del self._waiting[exchange]
         seconds = exchange.timeouts.connect
         exchange.fail(PoolExhausted(f"all {self._max_connections} connections were busy for {seconds:g} s"))

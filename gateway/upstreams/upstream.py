@@ -14,9 +14,10 @@ from gateway.dialects.pairs.openai_openai import OpenAIToOpenAI
 from gateway.dialects.translator import Translator
 from gateway.failure import Fault, UpstreamFailure
 from gateway.outbound.client import Transport
-from gateway.outbound.exchange import Exchange as UpstreamExchange
+from gateway.outbound.exchange import UpstreamExchange
 from gateway.outbound.head import header_line, request_head
-from gateway.outbound.origin import Origin, Timeouts
+from gateway.outbound.origin import Origin
+from gateway.outbound.timeouts import Timeouts
 from gateway.records import metrics
 from gateway.upstreams.circuit_breaker import Circuit, CircuitBreaker, Event, State
 from gateway.upstreams.rate_pause import NO_PAUSE

@@ -24,8 +24,9 @@ from redis.asyncio import Redis
 from core.principal import AccountId, KeyId
 from core.redis import script_calls
 from core.redis.keys import ShardKeys
-from core.redis.lua_scripts import Call, ScriptRunner
+from core.redis.lua_scripts import Call
 from core.redis.script_calls import Confirmation
+from core.redis.script_runner import ScriptRunner
 from metering.errors import RedisNotSynced
 from metering.ledger.aggregates import PeriodTotal, move_parked, totals_of
 from metering.ledger.entries import Entry, amount_of

@@ -16,8 +16,8 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from core.redis import script_calls
 from core.redis.keys import CONSUMER_GROUP, ShardKeys
-from core.redis.lua_scripts import ScriptRunner
 from core.redis.script_calls import Confirmation
+from core.redis.script_runner import ScriptRunner
 from metering.ledger.aggregates import PeriodTotal
 from metering.ledger.entries import Amount, Entry, UsageRow
 from metering.ledger.scopes import add_total

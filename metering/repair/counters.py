@@ -22,8 +22,8 @@ from redis.asyncio import Redis
 from core.principal import AccountId
 from core.redis import script_calls
 from core.redis.keys import ShardKeys, shards
-from core.redis.lua_scripts import ScriptRunner
 from core.redis.script_calls import CounterChange
+from core.redis.script_runner import ScriptRunner
 from core.usage.billing_period import billing_period
 from metering.ledger.scopes import CounterDifference
 from metering.repair.counted import outdated

@@ -18,8 +18,8 @@ from redis.asyncio import Redis
 from core.accounts.key_directory import KeyDirectory, server_epoch
 from core.principal import AccountId
 from core.redis.keys import ShardKeys
-from core.redis.lua_scripts import ScriptRunner
 from core.redis.script_calls import Confirmation
+from core.redis.script_runner import ScriptRunner
 from metering.ledger.aggregates import WHOLE_ACCOUNT
 from metering.ledger.scopes import CounterDifference, Scope, in_parts
 

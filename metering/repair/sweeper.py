@@ -26,7 +26,7 @@ from core.accounts.key_directory import server_epoch
 from core.process.failpoints import Failpoints
 from core.redis import script_calls
 from core.redis.keys import ShardKeys
-from core.redis.lua_scripts import ScriptRunner
+from core.redis.script_runner import ScriptRunner
 from core.usage.usage_event import MalformedEvent, UsageEvent, read_claim, with_period
 from metering.metrics import SWEEPS
 from metering.repair.suspects import Suspects

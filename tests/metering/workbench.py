@@ -15,7 +15,7 @@ from core.process.settings import Secret
 from core.redis import script_calls
 from core.redis.connections import connect_redis
 from core.redis.keys import ReservationKeys, ShardKeys, shards
-from core.redis.lua_scripts import ScriptRunner
+from core.redis.script_runner import ScriptRunner
 from core.usage.usage_event import UsageEvent
 from metering.ingest.consumer import Consumer
 from metering.ingest.dead_letters import DeadLetters

@@ -16,7 +16,7 @@ from core.process.settings import Secret
 from core.redis import script_calls
 from core.redis.connections import connect_redis
 from core.redis.keys import ShardKeys, key_digest
-from core.redis.lua_scripts import ScriptRunner
+from core.redis.script_runner import ScriptRunner
 
 SHARDS = 4
 PERIOD = date(2026, 11, 1)

@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 from core.principal import AccountId, KeyId
 from core.redis import script_calls
 from core.redis.keys import ReservationKeys, shards
-from core.redis.lua_scripts import Argument, ScriptRunner, load_script
+from core.redis.lua_scripts import Argument, load_script
+from core.redis.script_runner import ScriptRunner
 from core.usage.money import NANO_PER_USD
 from tests.harness.servers import valkey
 

@@ -5,7 +5,7 @@ import pytest
 from gateway.answering.transport_failure import transport_failure
 from gateway.failure import Fault
 from gateway.outbound.errors import (
-    BodyTooLarge,
+    AnswerTooLarge,
     ConnectFailed,
     ConnectionLost,
     ConnectTimeout,
@@ -32,7 +32,7 @@ ADDRESS = "10.0.0.7:443"
         (TotalTimeout(ADDRESS, dispatched=False), Fault.TIMEOUT, False, "did not answer in time"),
         (ConnectionLost("no end of body", bytes_received=True), Fault.UPSTREAM, True, "broke off: no end of body"),
         (MalformedResponse("no HTTP"), Fault.UPSTREAM, True, "broke off: no HTTP"),
-        (BodyTooLarge(ADDRESS), Fault.TOO_LARGE, True, "too large"),
+        (AnswerTooLarge(ADDRESS), Fault.TOO_LARGE, True, "too large"),
         (ExchangeAborted(ADDRESS, dispatched=True), Fault.UPSTREAM, True, "broke off"),
         (ExchangeAborted(ADDRESS, dispatched=False), Fault.UPSTREAM, False, "can't be reached"),
     ],

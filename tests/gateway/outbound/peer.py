@@ -2,7 +2,7 @@
 A scripted upstream on this event loop: raw bytes, no HTTP library between the test and the wire.
 
     async with peer(answer_with(OK)) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"{}", Timeouts())
+        exchange = await opened(client, upstream.origin, upstream.head(), b"{}", Timeouts())
 
 Each script plays one connection, the last one also all that follow. A script that raises fails the test.
 """
@@ -16,8 +16,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from gateway.outbound.client import Transport
+from gateway.outbound.connection import UpstreamConnection
+from gateway.outbound.exchange import UpstreamExchange
 from gateway.outbound.head import request_head
 from gateway.outbound.origin import Origin
+from gateway.outbound.timeouts import Timeouts
 from tests.harness.waiting import PATIENCE_SECONDS
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"
@@ -152,6 +155,20 @@ async def transport(**options: Any) -> AsyncIterator[Transport]:
         yield client
     finally:
         await client.close()
+
+
+async def opened(client: Transport, origin: Origin, head: bytes, body: bytes, timeouts: Timeouts) -> UpstreamExchange:
+    """Send a request and wait for the head of its answer."""
+    exchange = client.send(origin, head, body, timeouts)
+    await exchange.head()  # Ends the exchange when it raises: there is nothing to close then.
+    return exchange
+
+
+def connection_of(exchange: UpstreamExchange) -> UpstreamConnection:
+    """The connection that carries it."""
+    assert exchange._carrier is not None
+    connection: UpstreamConnection = exchange._carrier.drop.__self__  # type: ignore[attr-defined]
+    return connection
 
 
 def answer_with(*answers: bytes) -> Script:

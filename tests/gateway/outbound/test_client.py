@@ -7,9 +7,10 @@ import uvloop
 
 from gateway.outbound.client import Transport
 from gateway.outbound.errors import ConnectionLost, ExchangeAborted
-from gateway.outbound.origin import Origin, Timeouts
+from gateway.outbound.origin import Origin
 from gateway.outbound.pool import PoolUse
-from tests.gateway.outbound.peer import Call, answer_always, peer, stay_silent, transport
+from gateway.outbound.timeouts import Timeouts
+from tests.gateway.outbound.peer import Call, answer_always, opened, peer, stay_silent, transport
 from tests.harness.waiting import PATIENCE_SECONDS, until
 
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
@@ -57,7 +58,7 @@ async def test_closing_while_connecting_leaves_nothing() -> None:
 
 async def test_closing_ends_idle_connections() -> None:
     async with peer(answer_always) as upstream, transport() as client:
-        (await client.open(upstream.origin, upstream.head(), b"", WAIT)).close()
+        (await opened(client, upstream.origin, upstream.head(), b"", WAIT)).close()
 
         await client.close()
 
@@ -86,7 +87,7 @@ async def test_a_failed_open_leaves_nothing() -> None:
     async with peer(stay_silent) as upstream, transport() as client:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await client.open(upstream.origin, upstream.head(), b"", WAIT)
+                await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         await until(lambda: client.use(upstream.origin) == PoolUse())
         await until(lambda: upstream.open == 0)
@@ -95,7 +96,7 @@ async def test_a_failed_open_leaves_nothing() -> None:
 async def one_of_each() -> None:
     async with peer(answer_always) as upstream, transport() as client:
         for size in (0, 1000, 3_000_000):
-            exchange = await client.open(upstream.origin, upstream.head(), b"x" * size, WAIT)
+            exchange = await opened(client, upstream.origin, upstream.head(), b"x" * size, WAIT)
             assert await exchange.read(100) == b"hello"
             exchange.close()
         aborted = client.send(upstream.origin, upstream.head(), b"", WAIT)

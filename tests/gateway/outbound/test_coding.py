@@ -6,9 +6,9 @@ import zlib
 import pytest
 
 from gateway.outbound.coding import decoded
-from gateway.outbound.errors import BodyTooLarge, MalformedResponse
-from gateway.outbound.origin import Timeouts
-from tests.gateway.outbound.peer import Call, answer_then_close, answer_with, peer, transport
+from gateway.outbound.errors import AnswerTooLarge, MalformedResponse
+from gateway.outbound.timeouts import Timeouts
+from tests.gateway.outbound.peer import Call, answer_then_close, answer_with, opened, peer, transport
 
 TEXT = b'{"error": {"message": "' + b"so it is " * 50 + b'"}}'
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
@@ -48,7 +48,7 @@ def test_damage_is_refused(coding: bytes) -> None:
 @pytest.mark.parametrize(("coding", "body"), CODED)
 async def test_a_whole_body_arrives_unpacked(coding: bytes, body: bytes) -> None:
     async with peer(answer_with(compressed(b"200", body, coding))) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         assert await exchange.read(10_000) == TEXT
         exchange.close()
@@ -56,9 +56,9 @@ async def test_a_whole_body_arrives_unpacked(coding: bytes, body: bytes) -> None
 
 async def test_a_body_that_unpacks_to_more_than_the_limit_is_too_large() -> None:
     async with peer(answer_with(compressed(b"200", gzip.compress(bytes(5000))))) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
-        with pytest.raises(BodyTooLarge):
+        with pytest.raises(AnswerTooLarge):
             await exchange.read(4999)
         exchange.close()
 
@@ -67,7 +67,7 @@ async def test_a_refusal_is_read_as_far_as_it_is_wanted() -> None:
     """S23: a 400 of more than 64 KB."""
     answer = b"HTTP/1.1 400 X\r\ncontent-length: 1000000\r\n\r\n" + b"x" * 1_000_000
     async with peer(answer_with(answer)) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         assert await exchange.read_some(1000) == b"x" * 1000
         exchange.close()
@@ -86,7 +86,7 @@ async def test_a_refusal_is_read_as_far_as_it_is_wanted() -> None:
 )
 async def test_a_refusal_that_can_not_be_read_is_still_a_refusal(answer: bytes, read: bytes) -> None:
     async with peer(answer_then_close(answer)) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         assert (exchange.status, await exchange.read_some(10_000)) == (400, read)
         exchange.close()
@@ -103,7 +103,7 @@ async def test_the_caller_is_told_of_the_coding_of_each_answer_alone() -> None:
     async with peer(twice) as upstream, transport() as client:
         codings = []
         for _ in range(2):
-            exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+            exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
             codings.append(exchange.coding)
             await exchange.read(10_000)
             exchange.close()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.outbound.client import Transport
-from gateway.outbound.connection import MAX_UNDELIVERED_BYTES, STALE_SECONDS, Connection
+from gateway.outbound.connection import MAX_UNDELIVERED_BYTES, STALE_SECONDS, UpstreamConnection
 from gateway.outbound.errors import (
     ConnectionLost,
     FirstByteTimeout,
@@ -14,8 +14,8 @@ from gateway.outbound.errors import (
     TotalTimeout,
     TransportError,
 )
-from gateway.outbound.exchange import Exchange
-from gateway.outbound.origin import Timeouts
+from gateway.outbound.exchange import UpstreamExchange
+from gateway.outbound.timeouts import Timeouts
 from tests.gateway.outbound.peer import (
     OK,
     STREAM_HEAD,
@@ -25,6 +25,8 @@ from tests.gateway.outbound.peer import (
     answer_always,
     answer_then_close,
     answer_with,
+    connection_of,
+    opened,
     peer,
     stay_silent,
     transport,
@@ -37,7 +39,7 @@ BRIEF = 0.3
 LONG_STREAM = STREAM_HEAD + b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
 
 
-async def drain(exchange: Exchange, received: list[bytes]) -> None:
+async def drain(exchange: UpstreamExchange, received: list[bytes]) -> None:
     while chunk := await exchange.next_chunk():
         received.append(chunk)
 
@@ -52,7 +54,7 @@ async def test_an_answer_that_dribbles_byte_by_byte_is_whole(data: bytes) -> Non
         await call.closed_by_client()
 
     async with peer(dribble) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         body = await exchange.read(100)
         exchange.close()
@@ -67,7 +69,7 @@ async def test_a_connection_is_kept_only_after_an_answer_that_leaves_no_doubt(
 ) -> None:
     play = answer_then_close(data) if b"to the end" in data else answer_with(data)
     async with peer(play) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         received = await exchange.read(100)
         exchange.close()
@@ -120,7 +122,7 @@ async def test_a_reset_is_no_clean_end_of_a_body_without_length() -> None:
         call.reset_hard()
 
     async with peer(leave) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         with pytest.raises(ConnectionLost):
             await exchange.read(100)
@@ -173,7 +175,7 @@ async def test_a_stalled_body_times_out_counted_from_its_last_byte() -> None:
         await call.closed_by_client()
 
     async with peer(stall) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", Timeouts(idle=BRIEF))
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", Timeouts(idle=BRIEF))
         received: list[bytes] = []
 
         with pytest.raises(IdleTimeout):
@@ -193,7 +195,7 @@ async def test_a_stream_that_never_stalls_and_never_ends_is_cut_off() -> None:
             await asyncio.sleep(0.01)
 
     async with peer(babble) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", Timeouts(total=BRIEF))
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", Timeouts(total=BRIEF))
 
         with pytest.raises(TotalTimeout) as timeout:
             await exchange.read(10_000)
@@ -206,7 +208,7 @@ async def test_a_stream_that_never_stalls_and_never_ends_is_cut_off() -> None:
 async def test_short_and_long_timeouts_share_a_connection() -> None:
     async with peer(answer_with(OK, OK)) as upstream, transport() as client:
         for timeouts in (Timeouts(), Timeouts(total=5)):
-            exchange = await client.open(upstream.origin, upstream.head(), b"", timeouts)
+            exchange = await opened(client, upstream.origin, upstream.head(), b"", timeouts)
             await exchange.read(100)
             exchange.close()
 
@@ -219,7 +221,7 @@ async def test_short_and_long_timeouts_share_a_connection() -> None:
 
 async def test_an_exchange_that_nobody_closes_ends_by_its_total_time() -> None:
     async with peer(answer_always) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", Timeouts(total=BRIEF))
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", Timeouts(total=BRIEF))
 
         await until(lambda: upstream.open == 0)
 
@@ -244,7 +246,7 @@ async def test_a_slow_reader_slows_the_upstream_down_and_loses_nothing() -> None
         await call.closed_by_client()
 
     async with peer(pour) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", Timeouts(idle=BRIEF))
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", Timeouts(idle=BRIEF))
         await asyncio.sleep(BRIEF * 1.5)
         held_back = sent
         largest = received = 0
@@ -272,10 +274,8 @@ async def test_the_idle_time_starts_again_after_a_pause_of_ours(goes_on: bool) -
         await call.closed_by_client()
 
     async with peer(stream) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", Timeouts(idle=BRIEF))
-        connection = exchange._connection
-        assert connection is not None
-        await until(lambda: connection.reading_paused)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", Timeouts(idle=BRIEF))
+        await until(lambda: exchange.paused)
         await asyncio.sleep(BRIEF * 1.5)
 
         resumed.set()
@@ -291,7 +291,7 @@ async def test_the_idle_time_starts_again_after_a_pause_of_ours(goes_on: bool) -
 
 async def test_a_caller_may_take_its_time_over_an_answer_that_is_whole() -> None:
     async with peer(answer_always) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", Timeouts(idle=BRIEF, first_byte=BRIEF))
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", Timeouts(idle=BRIEF, first_byte=BRIEF))
 
         await asyncio.sleep(BRIEF * 1.5)
 
@@ -303,25 +303,23 @@ async def test_a_caller_may_take_its_time_over_an_answer_that_is_whole() -> None
 async def test_a_connection_that_is_not_read_from_is_not_used_again() -> None:
     answer = STREAM_HEAD + b"50000\r\n" + b"x" * 0x50000
     async with peer(answer_with(answer)) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
-        connection = exchange._connection
-        assert connection is not None
-        await until(lambda: connection.reading_paused)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
+        await until(lambda: exchange.paused)
 
-        connection.data_received(b"\r\n0\r\n\r\n")  # As TLS delivers what it had decrypted before the pause.
+        # As TLS delivers what it had decrypted before the pause.
+        connection_of(exchange).data_received(b"\r\n0\r\n\r\n")
         exchange.close()
 
         assert client.use(upstream.origin).idle == 0
 
 
-@pytest.mark.parametrize("ending", [Connection.abort, Connection.eof_received])
+@pytest.mark.parametrize("ending", [UpstreamConnection.abort, UpstreamConnection.eof_received])
 async def test_a_closed_connection_is_out_of_the_pool_before_the_loop_knows(
-    ending: Callable[[Connection], None],
+    ending: Callable[[UpstreamConnection], None],
 ) -> None:
     async with peer(answer_always) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
-        connection = exchange._connection
-        assert connection is not None
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
+        connection = connection_of(exchange)
         exchange.close()
 
         ending(connection)
@@ -331,9 +329,9 @@ async def test_a_closed_connection_is_out_of_the_pool_before_the_loop_knows(
 
 async def test_a_connection_given_up_while_it_was_being_made_is_closed_when_it_is() -> None:
     async with peer(answer_always) as upstream, transport() as client:
-        first = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        first = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
         loop = asyncio.get_running_loop()
-        connection = Connection(first._pool, loop, max_head_bytes=1000)
+        connection = UpstreamConnection(connection_of(first)._owner, loop, max_head_bytes=1000)
 
         connection.abort()
         await loop.create_connection(lambda: connection, upstream.origin.host, upstream.origin.port)
@@ -354,22 +352,20 @@ async def test_only_what_is_undelivered_holds_the_upstream_back() -> None:
         await call.closed_by_client()
 
     async with peer(stream) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
-        connection = exchange._connection
-        assert connection is not None
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
         received = 0
 
         while received < 3 * 0x20000:
             received += len(await exchange.next_chunk())
 
-        assert connection.undelivered == 0
-        assert not connection.reading_paused
+        assert exchange.undelivered == 0
+        assert not exchange.paused
         exchange.close()
 
 
 async def test_the_total_time_runs_on_while_the_reader_is_slow() -> None:
     async with peer(answer_with(LONG_STREAM)) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", Timeouts(total=BRIEF))
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", Timeouts(total=BRIEF))
         await until(lambda: upstream.open == 0)
 
         with pytest.raises(TotalTimeout):
@@ -389,7 +385,7 @@ async def test_a_large_request_waits_for_a_slow_upstream() -> None:
         await call.closed_by_client()
 
     async with peer(sip) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), body, WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), body, WAIT)
         await exchange.read(100)
         exchange.close()
 
@@ -440,10 +436,10 @@ async def test_a_connection_whose_request_is_not_wholly_sent_is_not_used_again()
         await asyncio.sleep(5)
 
     async with peer(answer_early) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"x" * 30_000_000, WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"x" * 30_000_000, WAIT)
 
         body = await exchange.read(100)
-        buffered = exchange._connection._transport.get_write_buffer_size()  # type: ignore[union-attr]
+        buffered = connection_of(exchange)._transport.get_write_buffer_size()  # type: ignore[union-attr]
         exchange.close()
 
         assert body == b"hello"
@@ -465,7 +461,7 @@ def serve_once_then(way: str) -> Script:
 
 
 async def use_once(client: Transport, upstream: Peer) -> None:
-    exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+    exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
     await exchange.read(100)
     exchange.close()
 
@@ -475,7 +471,7 @@ async def test_a_stale_connection_is_replaced_unnoticed(way: str) -> None:
     async with peer(serve_once_then(way), answer_always) as upstream, transport() as client:
         await use_once(client, upstream)
 
-        exchange = await client.open(upstream.origin, upstream.head(), b"{}", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"{}", WAIT)
 
         assert await exchange.read(100) == b"hello"
         exchange.close()
@@ -571,7 +567,7 @@ async def test_a_large_request_is_sent_again_from_its_start() -> None:
     async with peer(serve_once_then_close, take) as upstream, transport() as client:
         await use_once(client, upstream)
 
-        exchange = await client.open(upstream.origin, upstream.head(), body, WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), body, WAIT)
         exchange.close()
 
         assert seen.endswith(body)

@@ -4,16 +4,18 @@ from typing import Any
 
 import pytest
 
-from gateway.outbound.connection import Connection
+from gateway.outbound.connection import Owner, UpstreamConnection
 from gateway.outbound.dialling import STAGGER_SECONDS, Address, alternating, first_to_connect
 from gateway.outbound.errors import ConnectFailed
-from gateway.outbound.origin import Origin, Timeouts
+from gateway.outbound.origin import Origin
 from gateway.outbound.pool import PoolUse
-from tests.gateway.outbound.peer import answer_always, peer, transport
+from gateway.outbound.timeouts import Timeouts
+from tests.gateway.outbound.peer import answer_always, opened, peer, transport
 from tests.harness.isolation import LoopbackLoop
 from tests.harness.waiting import until
 
 SIX, FOUR = socket.AF_INET6, socket.AF_INET
+OWNER = Owner(30.0, lambda _: None, lambda _: None, lambda _, __: None)
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 
 
@@ -45,7 +47,7 @@ class Network:
         self.tried: list[str] = []
         self.under_way = 0
 
-    async def connect(self, address: Address) -> Connection:
+    async def connect(self, address: Address) -> UpstreamConnection:
         host = address[0]
         self.tried.append(host)
         self.under_way += 1
@@ -54,7 +56,7 @@ class Network:
                 raise ConnectionRefusedError(host)
             if host.startswith("silent"):
                 await asyncio.Event().wait()
-            return Connection(None, asyncio.get_running_loop(), max_head_bytes=1)  # type: ignore[arg-type]
+            return UpstreamConnection(OWNER, asyncio.get_running_loop(), max_head_bytes=1)
         finally:
             self.under_way -= 1
 
@@ -74,7 +76,7 @@ async def test_the_first_address_that_connects_wins(hosts: list[str], tried: lis
 
     connection = await first_to_connect([(host, 1) for host in hosts], network.connect)
 
-    assert isinstance(connection, Connection)
+    assert isinstance(connection, UpstreamConnection)
     assert (network.tried, network.under_way) == (tried, 0)
 
 
@@ -107,7 +109,7 @@ async def test_a_cancelled_race_leaves_no_attempt_under_way() -> None:
 
 async def test_a_name_whose_first_address_refuses_is_reached() -> None:
     async with peer(answer_always, host="127.0.0.1", name="localhost") as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         assert await exchange.read(100) == b"hello"
         exchange.close()

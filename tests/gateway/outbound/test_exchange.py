@@ -3,15 +3,16 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway.outbound.errors import BodyTooLarge, ConnectionLost, ExchangeAborted
-from gateway.outbound.exchange import Exchange
-from gateway.outbound.origin import Timeouts
+from gateway.outbound.errors import AnswerTooLarge, ConnectionLost, ExchangeAborted
+from gateway.outbound.exchange import UpstreamExchange
+from gateway.outbound.timeouts import Timeouts
 from tests.gateway.outbound.peer import (
     OK,
     STREAM_HEAD,
     Call,
     answer_always,
     answer_with,
+    opened,
     peer,
     stay_silent,
     transport,
@@ -50,7 +51,7 @@ async def test_the_upstream_gets_the_head_the_length_and_the_body() -> None:
         await call.send(OK)
 
     async with peer(record) as upstream, transport() as client:
-        (await client.open(upstream.origin, upstream.head("/v1/a?b=c"), b'{"a": 1}', WAIT)).close()
+        (await opened(client, upstream.origin, upstream.head("/v1/a?b=c"), b'{"a": 1}', WAIT)).close()
 
         authority = upstream.origin.authority.encode()
         assert seen == [
@@ -70,7 +71,7 @@ async def test_a_chunk_is_handed_over_while_the_next_one_is_still_to_come() -> N
         await call.closed_by_client()
 
     async with peer(stream) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         first = await exchange.next_chunk()
         go_on.set()
@@ -86,7 +87,7 @@ async def test_what_came_since_the_last_call_is_joined() -> None:
         peer(answer_with(STREAM_HEAD + b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n")) as upstream,
         transport() as client,
     ):
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         chunk = await exchange.next_chunk()
         exchange.close()
@@ -98,9 +99,9 @@ async def test_what_came_since_the_last_call_is_joined() -> None:
 async def test_a_body_past_the_limit_is_refused_and_its_connection_closed(size: int, limit: int) -> None:
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size
     async with peer(answer_with(answer)) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
-        with pytest.raises(BodyTooLarge, match=f"{limit} bytes"):
+        with pytest.raises(AnswerTooLarge, match=f"{limit} bytes"):
             await exchange.read(limit)
         exchange.close()
 
@@ -112,7 +113,7 @@ async def test_a_body_past_the_limit_is_refused_and_its_connection_closed(size: 
 async def test_a_body_of_just_the_limit_is_read(size: int) -> None:
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size
     async with peer(answer_with(answer)) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         body = await exchange.read(size)
         exchange.close()
@@ -121,16 +122,16 @@ async def test_a_body_of_just_the_limit_is_read(size: int) -> None:
         assert client.use(upstream.origin).idle == 1
 
 
-async def wait_for_head(exchange: Exchange) -> object:
+async def wait_for_head(exchange: UpstreamExchange) -> object:
     return await exchange.head()
 
 
-async def wait_for_chunk(exchange: Exchange) -> object:
+async def wait_for_chunk(exchange: UpstreamExchange) -> object:
     await exchange.next_chunk()
     return await exchange.next_chunk()
 
 
-async def wait_for_body(exchange: Exchange) -> object:
+async def wait_for_body(exchange: UpstreamExchange) -> object:
     return await exchange.read(1000)
 
 
@@ -143,7 +144,7 @@ class ClientLeft(Exception):
 
 @pytest.mark.parametrize(("script", "wait"), WAITS)
 async def test_an_abort_from_a_callback_ends_the_wait_and_the_connection_at_once(
-    script: Callable[[Call], Awaitable[None]], wait: Callable[[Exchange], Awaitable[object]]
+    script: Callable[[Call], Awaitable[None]], wait: Callable[[UpstreamExchange], Awaitable[object]]
 ) -> None:
     async with peer(script) as upstream, transport() as client:
         exchange = client.send(upstream.origin, upstream.head(), b"", WAIT)
@@ -162,7 +163,7 @@ async def test_an_abort_from_a_callback_ends_the_wait_and_the_connection_at_once
 
 @pytest.mark.parametrize(("script", "wait"), WAITS)
 async def test_a_cancelled_wait_closes_the_connection(
-    script: Callable[[Call], Awaitable[None]], wait: Callable[[Exchange], Awaitable[object]]
+    script: Callable[[Call], Awaitable[None]], wait: Callable[[UpstreamExchange], Awaitable[object]]
 ) -> None:
     async with peer(script) as upstream, transport() as client:
         exchange = client.send(upstream.origin, upstream.head(), b"", WAIT)
@@ -192,7 +193,7 @@ async def test_an_abort_before_the_connection_is_made_says_that_nothing_was_disp
 
 async def test_an_abort_after_the_dispatch_says_so() -> None:
     async with peer(stream_without_end) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         exchange.abort()
 
@@ -203,7 +204,7 @@ async def test_an_abort_after_the_dispatch_says_so() -> None:
 
 async def test_the_first_reason_to_abort_stays() -> None:
     async with peer(stream_without_end) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         exchange.abort(ClientLeft())
         exchange.abort(ValueError())
@@ -219,7 +220,7 @@ async def test_the_first_reason_to_abort_stays() -> None:
 
 async def test_closing_amid_the_body_closes_the_connection() -> None:
     async with peer(stream_without_end) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         exchange.close()
 
@@ -241,10 +242,10 @@ async def test_closing_before_the_head_withdraws_the_request() -> None:
 
 async def test_a_second_close_does_no_harm_to_the_next_exchange() -> None:
     async with peer(answer_always) as upstream, transport() as client:
-        first = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        first = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
         await first.read(100)
         first.close()
-        second = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        second = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         first.close()
         first.abort()
@@ -257,7 +258,7 @@ async def test_a_second_close_does_no_harm_to_the_next_exchange() -> None:
 async def test_an_unread_body_that_has_ended_leaves_the_connection_usable() -> None:
     async with peer(answer_always) as upstream, transport() as client:
         for _ in range(3):
-            exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+            exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
             exchange.close()
 
         assert upstream.accepted == 1
@@ -270,7 +271,7 @@ async def test_what_came_before_the_upstream_died_is_delivered_before_the_error(
         call.close()
 
     async with peer(die) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
         await until(lambda: upstream.open == 0)
         await asyncio.sleep(0.02)
 

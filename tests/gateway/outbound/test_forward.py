@@ -1,12 +1,12 @@
-"""`Exchange.forward`: chunks go from socket to sink without waking the task that waits for the end."""
+"""`UpstreamExchange.forward`: chunks go from socket to sink without waking the task that waits for the end."""
 
 import asyncio
 
 import pytest
 
 from gateway.outbound.errors import ConnectionLost
-from gateway.outbound.origin import Timeouts
-from tests.gateway.outbound.peer import STREAM_HEAD, Call, answer_with, peer, transport
+from gateway.outbound.timeouts import Timeouts
+from tests.gateway.outbound.peer import STREAM_HEAD, Call, answer_with, opened, peer, transport
 from tests.harness.waiting import until
 
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
@@ -37,7 +37,7 @@ async def test_every_chunk_reaches_the_sink_in_order_and_the_end_is_told() -> No
         await call.closed_by_client()
 
     async with peer(stream) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
         forwarding = asyncio.create_task(exchange.forward(sink))
         for count in (1, 2, 3):
             await until(lambda count=count: len(sink.chunks) == count)  # type: ignore[misc]
@@ -61,7 +61,7 @@ async def test_what_arrives_after_a_full_sink_waits_for_the_next_call() -> None:
         await call.closed_by_client()
 
     async with peer(stream) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         first = await exchange.forward(sink)
         taken = list(sink.chunks)
@@ -76,7 +76,7 @@ async def test_what_arrives_after_a_full_sink_waits_for_the_next_call() -> None:
 async def test_a_chunk_that_comes_with_the_end_is_given_before_the_end_is_told() -> None:
     sink = Sink()
     async with peer(answer_with(STREAM_HEAD + b"1\r\na\r\n0\r\n\r\n")) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         more = await exchange.forward(sink)
         exchange.close()
@@ -93,7 +93,7 @@ async def test_an_upstream_that_dies_is_reported_after_its_last_chunk() -> None:
         call.close()
 
     async with peer(die) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         with pytest.raises(ConnectionLost):
             await exchange.forward(sink)
@@ -111,7 +111,7 @@ async def test_a_cancelled_wait_takes_nothing_more_and_drops_the_connection() ->
         await call.closed_by_client()
 
     async with peer(stream) as upstream, transport() as client:
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
         forwarding = asyncio.create_task(exchange.forward(sink))
         await until(lambda: sink.chunks == [b"a"])
 

@@ -10,8 +10,8 @@ import uvloop
 
 from gateway.outbound.client import Transport
 from gateway.outbound.errors import TransportError
-from gateway.outbound.origin import Timeouts
 from gateway.outbound.pool import PoolUse
+from gateway.outbound.timeouts import Timeouts
 from tests.gateway.outbound.peer import STREAM_HEAD, Call, Peer, peer, transport
 from tests.harness.waiting import until
 

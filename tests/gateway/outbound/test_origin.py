@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from gateway.outbound.origin import Origin, Timeouts
+from gateway.outbound.origin import Origin
+from gateway.outbound.timeouts import Timeouts
 
 
 @pytest.mark.parametrize(

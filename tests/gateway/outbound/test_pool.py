@@ -6,9 +6,10 @@ import pytest
 
 from gateway.outbound.client import Transport
 from gateway.outbound.errors import ConnectFailed, ConnectTimeout, ExchangeAborted, PoolExhausted
-from gateway.outbound.exchange import Exchange
-from gateway.outbound.origin import Origin, Timeouts
+from gateway.outbound.exchange import UpstreamExchange
+from gateway.outbound.origin import Origin
 from gateway.outbound.pool import PoolUse
+from gateway.outbound.timeouts import Timeouts
 from tests.gateway.outbound.peer import (
     OK,
     Call,
@@ -16,6 +17,7 @@ from tests.gateway.outbound.peer import (
     answer_always,
     answer_then_close,
     answer_with,
+    opened,
     peer,
     stay_silent,
     transport,
@@ -26,8 +28,8 @@ WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
 BRIEF = 0.1
 
 
-async def answered(client: Transport, upstream: Peer) -> Exchange:
-    exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+async def answered(client: Transport, upstream: Peer) -> UpstreamExchange:
+    exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
     await exchange.read(100)
     return exchange
 
@@ -232,7 +234,7 @@ async def test_a_connection_not_made_in_time_is_an_error(full_backlog: Origin, t
 
 async def test_cancelling_while_connecting_leaves_nothing(full_backlog: Origin) -> None:
     async with transport() as client:
-        opening = asyncio.ensure_future(client.open(full_backlog, b"", b"", WAIT))
+        opening = asyncio.ensure_future(opened(client, full_backlog, b"", b"", WAIT))
         await until(lambda: client.use(full_backlog).connecting == 1)
 
         opening.cancel()

@@ -14,9 +14,10 @@ import pytest
 
 from gateway.outbound.client import Transport
 from gateway.outbound.errors import ConnectionLost
-from gateway.outbound.exchange import Exchange
+from gateway.outbound.exchange import UpstreamExchange
 from gateway.outbound.head import request_head
-from gateway.outbound.origin import Origin, Timeouts
+from gateway.outbound.origin import Origin
+from gateway.outbound.timeouts import Timeouts
 from tests.gateway.outbound.asgi_app import CHUNKS, LARGE
 from tests.gateway.outbound.peer import transport
 from tests.harness.ports import free_port
@@ -113,7 +114,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield origin
 
 
-def ask(client: Transport, server: Origin, path: str, body: bytes = b"") -> Exchange:
+def ask(client: Transport, server: Origin, path: str, body: bytes = b"") -> UpstreamExchange:
     return client.send(server, request_head("POST", path, server.authority, []), body, WAIT)
 
 

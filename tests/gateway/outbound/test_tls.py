@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from gateway.outbound.errors import ConnectFailed, ConnectionLost, ConnectTimeout
-from gateway.outbound.origin import Origin, Timeouts
+from gateway.outbound.origin import Origin
 from gateway.outbound.pool import PoolUse
+from gateway.outbound.timeouts import Timeouts
 from gateway.outbound.tls import verified_context
-from tests.gateway.outbound.peer import OK, STREAM_HEAD, Call, answer_always, answer_with, peer, transport
+from tests.gateway.outbound.peer import OK, STREAM_HEAD, Call, answer_always, answer_with, opened, peer, transport
 from tests.harness.waiting import until
 
 WAIT = Timeouts(connect=30, first_byte=30, idle=30, total=30)
@@ -52,7 +53,7 @@ async def test_a_verified_upstream_is_spoken_to_and_kept(authority: Path, name: 
         transport(ssl_context=client_context(authority)) as client,
     ):
         for _ in range(3):
-            exchange = await client.open(upstream.origin, upstream.head(), b"x" * 500_000, WAIT)
+            exchange = await opened(client, upstream.origin, upstream.head(), b"x" * 500_000, WAIT)
             assert await exchange.read(100) == b"hello"
             exchange.close()
 
@@ -67,7 +68,7 @@ async def test_the_upstream_is_told_the_name_it_is_asked_for(authority: Path) ->
         peer(answer_always, context=context, name="localhost") as upstream,
         transport(ssl_context=client_context(authority)) as client,
     ):
-        (await client.open(upstream.origin, upstream.head(), b"", WAIT)).close()
+        (await opened(client, upstream.origin, upstream.head(), b"", WAIT)).close()
 
         assert names == ["localhost"]
 
@@ -156,7 +157,7 @@ async def test_a_stale_tls_connection_is_replaced_unnoticed(authority: Path) -> 
         transport(ssl_context=client_context(authority)) as client,
     ):
         for _ in range(2):
-            exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+            exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
             assert await exchange.read(100) == b"hello"
             exchange.close()
 
@@ -179,7 +180,7 @@ async def test_a_slow_reader_slows_a_tls_upstream_down_and_loses_nothing(authori
         peer(pour, context=server_context(authority), name="localhost") as upstream,
         transport(ssl_context=client_context(authority)) as client,
     ):
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
         await asyncio.sleep(0.3)
         held_back = sent
         received = len(await exchange.read(50_000_000))
@@ -194,7 +195,7 @@ async def test_an_abort_ends_a_tls_connection_at_once(authority: Path) -> None:
         peer(answer_with(STREAM_HEAD), context=server_context(authority), name="localhost") as upstream,
         transport(ssl_context=client_context(authority)) as client,
     ):
-        exchange = await client.open(upstream.origin, upstream.head(), b"", WAIT)
+        exchange = await opened(client, upstream.origin, upstream.head(), b"", WAIT)
 
         exchange.abort()
 
