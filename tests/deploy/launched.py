@@ -13,11 +13,10 @@ from types import MappingProxyType
 
 from deploy.local.servers.ports import DEFAULT_PORTS
 from tests.harness.ports import free_port
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE_SECONDS, eventually
 
 STANDINS = Path(__file__).parent / "standins"
 POINDEXTER = Path(sys.executable).with_name("poindexter")
-TIMEOUT_SECONDS = 40.0
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -56,19 +55,19 @@ class Launched:
 
     def wait_for(self, text: str) -> None:
         try:
-            eventually(lambda: text in self.text or self.process.poll() is not None, text, seconds=TIMEOUT_SECONDS)
+            eventually(lambda: text in self.text or self.process.poll() is not None, text)
         except AssertionError as late:
             raise AssertionError(f"{late}, in:\n{self.text}") from None
         assert text in self.text, f"ended before {text!r}:\n{self.text}"
 
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        return self.process.wait(TIMEOUT_SECONDS)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def press_ctrl_c(self) -> int:
         """As a terminal does it: everything in the foreground gets the signal."""
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(TIMEOUT_SECONDS)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def _lines(self) -> list[str]:
         return self.journal.read_text().splitlines() if self.journal.exists() else []

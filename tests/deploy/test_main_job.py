@@ -14,7 +14,6 @@ from tests.deploy.launched import POINDEXTER, Launched, launched_for_real
 from tests.harness.waiting import eventually
 
 READY = "Ctrl-C stops everything"
-LEDGER_SECONDS = 20
 
 
 def demo_settings(run: Launched) -> dict[str, str]:

@@ -16,7 +16,7 @@ from deploy.local.servers.ports import is_taken
 
 __all__ = ["free_port"]
 
-RANGES = range(10_000, 32_000, 400)
+RANGES = range(10_000, 32_000, 100)
 
 
 def free_port() -> int:

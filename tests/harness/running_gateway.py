@@ -14,9 +14,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness.ports import free_port
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE_SECONDS, eventually
 
-STOP_SECONDS = 15.0
 SERVING = "gateway worker is serving"
 
 
@@ -103,7 +102,7 @@ class RunningGateway:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def stop(self, *, seconds: float = STOP_SECONDS) -> int:
+    def stop(self, *, seconds: float = PATIENCE_SECONDS) -> int:
         """SIGTERM, and the exit status. A gateway that does not end in time is killed and reported."""
         self._admin.close()
         if self.process.poll() is None:

@@ -11,10 +11,7 @@ from typing import Any
 
 import httpx
 
-from tests.harness.waiting import eventually
-
-START_SECONDS = 20.0
-STOP_SECONDS = 5.0
+from tests.harness.waiting import PATIENCE_SECONDS, eventually
 
 
 class SimulatedUpstream:
@@ -59,7 +56,7 @@ class SimulatedUpstream:
         """Calls that the real provider would have refused."""
         return self._read("unexpected", wanted)
 
-    def wait_served(self, count: int, *, seconds: float = 5.0, **wanted: str) -> list[dict[str, Any]]:
+    def wait_served(self, count: int, *, seconds: float = PATIENCE_SECONDS, **wanted: str) -> list[dict[str, Any]]:
         """What was served, as soon as it is `count` calls: abnormal ends are recorded when the server notices."""
         with contextlib.suppress(AssertionError):  # The caller's comparison says more.
             eventually(lambda: len(self.served(**wanted)) >= count, f"{count} calls", seconds=seconds)
@@ -79,7 +76,7 @@ class SimulatedUpstream:
         self._control.close()
         self.process.terminate()
         try:
-            self.process.wait(STOP_SECONDS)
+            self.process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -95,10 +92,10 @@ class SimulatedUpstream:
 
 def _ready_port(process: subprocess.Popen[bytes]) -> int:
     assert process.stdout is not None
-    readable, _, _ = select.select([process.stdout], [], [], START_SECONDS)
+    readable, _, _ = select.select([process.stdout], [], [], PATIENCE_SECONDS)
     line = os.read(process.stdout.fileno(), 4096) if readable else b""
     if not line:
         process.kill()
         process.wait()
-        raise RuntimeError(f"the simulators did not start within {START_SECONDS:g} s")
+        raise RuntimeError(f"the simulators did not start within {PATIENCE_SECONDS:g} s")
     return int(json.loads(line)["port"])

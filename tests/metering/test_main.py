@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
 from redis.exceptions import RedisError
 
@@ -17,11 +18,11 @@ from tests.metering.events import event, many
 from tests.metering.process import MeteringProcess, metering_process
 from tests.metering.workbench import SHARDS, Workbench, workbench
 
+AWAY = (OSError, RedisError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
 
 async def drained(bench: Workbench) -> bool:
-    with contextlib.suppress(RedisError, OSError):
-        return await bench.entries_left() == 0
-    return False
+    return await bench.entries_left() == 0
 
 
 async def all_recorded(bench: Workbench, events: list[UsageEvent]) -> bool:
@@ -92,7 +93,7 @@ async def test_two_processes_share_the_work_and_a_third_takes_over_from_the_dead
             one.kill()
             two.kill()
         async with metering_process(database_url, redis_url):
-            await until(lambda: all_recorded(bench, events))
+            await until(lambda: all_recorded(bench, events), "every event in the ledger", not_yet=AWAY)
 
         await bench.assert_everything_adds_up(events)
 
@@ -108,7 +109,7 @@ async def test_postgres_and_valkey_may_be_killed_and_restarted_under_load(
                 await asyncio.to_thread(server.kill)
                 await asyncio.sleep(0.1)
                 await asyncio.to_thread(server.start)
-        await until(lambda: all_recorded(bench, events))
+        await until(lambda: all_recorded(bench, events), "every event in the ledger", not_yet=AWAY)
 
         await bench.assert_everything_adds_up(events)
         assert process.exit_code is None
@@ -129,7 +130,7 @@ async def test_it_starts_while_a_dependency_is_down_and_works_when_it_is_there(
             await asyncio.to_thread(server.start)
 
             await until(lambda: ready(process))
-            await until(lambda: drained(bench))
+            await until(lambda: drained(bench), "an empty stream", not_yet=AWAY)
 
             assert while_down.status_code == 503
             assert while_down.json()["checks"][which] != "ok"
@@ -187,7 +188,7 @@ async def test_the_metrics_count_what_happened(database_url: str, redis_url: str
         copied = event(estimated="client_gone")
         await bench.settle_all([copied, copied, event()])
         await bench.put(event(), e=b"{}")
-        await until(lambda: drained(bench))
+        await until(lambda: drained(bench), "an empty stream", not_yet=AWAY)
 
         text = (await process.get("/metrics")).text
 

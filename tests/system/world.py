@@ -32,7 +32,7 @@ from tests.harness.models_text import models_text
 from tests.harness.ports import free_port
 from tests.harness.running_gateway import RunningGateway
 from tests.harness.simulated_upstream import SimulatedUpstream
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE_SECONDS, eventually
 from tests.system.machine_faults import MachineFaults
 from tests.system.partition import Partition
 
@@ -40,7 +40,6 @@ Answer = TypeVar("Answer")
 
 GATEWAYS = 2
 SERVICES = ("gateway 0", "gateway 1", "metering 0", "metering 1")
-DEATH_SECONDS = 20.0
 LEASE_SECONDS = 3.0
 GATEWAY_SETTINGS = {
     "GATEWAY_LEASE_SECONDS": str(LEASE_SECONDS),
@@ -189,7 +188,7 @@ class World:
 
     def _await_death(self, name: str) -> None:
         try:
-            self.processes[name].wait(DEATH_SECONDS)
+            self.processes[name].wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{name} never came to its failpoint") from None
 
