@@ -1,6 +1,5 @@
 """Whose key it is, and what is remembered of it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,8 +15,8 @@ from gateway.admission import authentication as module
 from gateway.admission.authentication import Authentication
 from gateway.errors import InvalidKey
 from gateway.store.look_ups import LookUps
-from gateway.store.redis_pipeline import RedisPipeline
 from tests.gateway.asking import ask
+from tests.harness import pipelines
 from tests.harness.installation import PEPPER, SHARDS, Customer, Installation
 
 OTHER_ID, OTHER_SECRET = "2:" + "5b" * 32, "1:" + "5b" * 32
@@ -68,16 +67,13 @@ async def test_other_keys_do_not_push_out_the_one_that_is_in_use(
 
 @asynccontextmanager
 async def authentication(installation: Installation) -> AsyncIterator[Authentication]:
-    pipeline = RedisPipeline(Secret(installation.redis_url), [], reply_seconds=2.0)
-    running = asyncio.create_task(pipeline.run())
     pool = await open_pool(Secret(installation.database_url), max_connections=2, application="test")
     redis = connect_redis(Secret(installation.redis_url))
     directory = KeyDirectory(pool, redis, shard_count=SHARDS)
     try:
-        yield Authentication(PepperRing(Pepper.parse(PEPPER)), pipeline, directory, LookUps(seconds=5))
+        async with pipelines.running(installation.redis_url, []) as pipeline:
+            yield Authentication(PepperRing(Pepper.parse(PEPPER)), pipeline, directory, LookUps(seconds=5))
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
         await pool.close()
         await redis.aclose()
 

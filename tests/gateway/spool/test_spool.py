@@ -5,7 +5,7 @@ import asyncio
 import os
 import zlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import orjson
 import pytest
 
 from core.principal import AccountId, Principal
-from core.process.settings import Secret
 from core.redis.keys import ShardKeys
 from core.redis.lua_scripts import load_script
 from core.usage.usage_event import Outcome
@@ -28,28 +27,19 @@ from gateway.spool.spool import Spool, SpoolFailed, SpoolUnusable
 from gateway.store.cold_scopes import ColdScopes
 from gateway.store.redis_pipeline import RedisPipeline
 from tests.gateway.endings import ACCOUNT, SHARDS, endings, event, events, intent, keys_of, settlement, void
+from tests.harness import pipelines
 from tests.harness.servers import valkey
 from tests.harness.waiting import until
 
 SCRIPTS = [load_script(name) for name in ("admit", "settle", "release")]
 
 
-@asynccontextmanager
-async def pipeline(url: str) -> AsyncIterator[RedisPipeline]:
-    redis = RedisPipeline(Secret(url), SCRIPTS, reply_seconds=2.0)
-    task = asyncio.create_task(redis.run())
-    try:
-        yield redis
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+def pipeline(url: str) -> AbstractAsyncContextManager[RedisPipeline]:
+    return pipelines.running(url, SCRIPTS)
 
 
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[RedisPipeline]:
-    async with pipeline(url) as redis:
-        await until(lambda: redis.connected)
-        yield redis
+def connected(url: str) -> AbstractAsyncContextManager[RedisPipeline]:
+    return pipelines.connected(url, SCRIPTS)
 
 
 @asynccontextmanager

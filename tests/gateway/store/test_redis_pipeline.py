@@ -3,48 +3,34 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 from redis.asyncio import Redis
 
-from core.process.settings import Secret
 from core.redis.lua_scripts import Call, LuaScript
 from deploy.local.servers.valkey import ValkeyServer
 from gateway.store import redis_pipeline
 from gateway.store.redis_pipeline import RedisAway, RedisPipeline, RedisReplyError, RedisUnanswered
+from tests.harness import pipelines
 from tests.harness.servers import valkey
 from tests.harness.waiting import until
 
 ECHO = LuaScript("echo", "return {KEYS[1], ARGV[1]}")
 APPEND = LuaScript("append", "return redis.call('RPUSH', KEYS[1], ARGV[1])")
+SCRIPTS = [ECHO, APPEND]
 REPLY_SECONDS = 0.3
 
 
-@asynccontextmanager
-async def pipeline(
+def pipeline(
     url: str, changes: list[bool] | None = None, reply_seconds: float = REPLY_SECONDS
-) -> AsyncIterator[RedisPipeline]:
-    redis = RedisPipeline(
-        Secret(url),
-        [ECHO, APPEND],
-        reply_seconds=reply_seconds,
-        on_change=changes.append if changes is not None else lambda connected: None,
-    )
-    task = asyncio.create_task(redis.run())
-    try:
-        yield redis
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+) -> AbstractAsyncContextManager[RedisPipeline]:
+    changes = [] if changes is None else changes
+    return pipelines.running(url, SCRIPTS, reply_seconds=reply_seconds, on_change=changes.append)
 
 
-@asynccontextmanager
-async def connected(url: str, reply_seconds: float = REPLY_SECONDS) -> AsyncIterator[RedisPipeline]:
-    async with pipeline(url, reply_seconds=reply_seconds) as redis:
-        await until(lambda: redis.connected)
-        yield redis
+def connected(url: str, reply_seconds: float = REPLY_SECONDS) -> AbstractAsyncContextManager[RedisPipeline]:
+    return pipelines.connected(url, SCRIPTS, reply_seconds=reply_seconds)
 
 
 async def test_a_thousand_calls_at_once_get_each_its_own_reply(redis_url: str) -> None:
