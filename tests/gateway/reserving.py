@@ -12,31 +12,33 @@ from gateway.accounting.settlement import Settlement
 from tests.gateway.admission.test_reservation_bound import MODELS
 from tests.gateway.endings import ACCOUNT, NOW_MS, SHARDS
 
-__all__ = ["EVENT_ID", "KEYS", "MODEL", "PRINCIPAL", "reservation_of"]
+__all__ = ["EVENT_ID", "KEYS", "MODEL", "PERIOD", "PRINCIPAL", "reservation_of"]
 
 MODEL = ModelsFile.parse(MODELS, {}).models["m"]
 PRINCIPAL = Principal(AccountId(ACCOUNT), KeyId(1))
 EVENT_ID: UUID = event_id(NOW_MS, b"0123456789")
 KEYS = ReservationKeys.of(PRINCIPAL.account_id, PRINCIPAL.key_id, EVENT_ID, SHARDS)
 NOW = instant_of(NOW_MS)
+PERIOD = NOW.date().replace(day=1)
 
 
-def reservation_of(settlement: Settlement, *, stream: bool = False, connection: int | None = 1) -> Reservation:
+def reservation_of(
+    settlement: Settlement, *, event_id: UUID = EVENT_ID, stream: bool = False, connection: int | None = 1
+) -> Reservation:
     """Granted 100 output tokens, on that connection to Redis or, without one, on trust."""
-    period = NOW.date().replace(day=1)
     reservation = Reservation(
         settlement=settlement,
-        keys=KEYS,
+        keys=ReservationKeys.of(PRINCIPAL.account_id, PRINCIPAL.key_id, event_id, SHARDS),
         principal=PRINCIPAL,
         model=MODEL,
-        event_id=EVENT_ID,
+        event_id=event_id,
         occurred_at=NOW,
-        period=period,
+        period=PERIOD,
         stream=stream,
         service_tier="",
         likely_input=20,
         max_input=1_000,
         choices=1,
     )
-    reservation.grant(100, 10, period, connection=connection)
+    reservation.grant(100, 10, PERIOD, connection=connection)
     return reservation

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,16 @@ from gateway.accounting.offline_allowance import OfflineAllowance
 from gateway.accounting.reservation import AlreadyEnded, Reservation
 from gateway.accounting.settlement import Settlement
 from gateway.dialects.openai.stream import OpenAIStream
+from gateway.errors import ClientGone, NoTargetAvailable, UpstreamRefused
 from gateway.spool.recent_endings import RecentEndings
 from gateway.store.redis_pipeline import RedisPipeline
-from tests.gateway.reserving import EVENT_ID, reservation_of
+from tests.gateway.accounting.bench import bench_on
+from tests.gateway.reserving import EVENT_ID, MODEL, PERIOD, reservation_of
 from tests.gateway.spool.test_spool import SCRIPTS, UnknownToPostgres, spool_in
+from tests.harness.waiting import until
 
 CHARGE = Charge(TokenUsage(input=5), "")
+TARGET = MODEL.targets[0]
 
 
 @pytest.fixture
@@ -47,13 +52,26 @@ def content(text: str, **more: object) -> dict[str, object]:
     return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}], **more}
 
 
-@pytest.mark.parametrize("second", ["settle", "release"])
-async def test_a_second_ending_raises(reservation: Reservation, second: str) -> None:
-    first = reservation.settle(CHARGE, Outcome.COMPLETE)
+ENDINGS: dict[str, Callable[[Reservation], Awaitable[None] | None]] = {
+    "settle": lambda reservation: reservation.settle(CHARGE, Outcome.COMPLETE),
+    "release": lambda reservation: reservation.release(499),
+    "give back": lambda reservation: reservation.give_back(503),
+}
+
+
+@pytest.mark.parametrize("first", ENDINGS.values(), ids=ENDINGS.keys())
+@pytest.mark.parametrize("second", ENDINGS.values(), ids=ENDINGS.keys())
+async def test_a_second_ending_raises(
+    reservation: Reservation,
+    first: Callable[[Reservation], object],
+    second: Callable[[Reservation], object],
+) -> None:
+    """Even while the first is on its way: it waits for the disk, which nobody writes here."""
+    first(reservation)
 
     with pytest.raises(AlreadyEnded, match=str(EVENT_ID)):
-        await (reservation.release(499) if second == "release" else reservation.settle(CHARGE, Outcome.COMPLETE))
-    assert not asyncio.ensure_future(first).done()  # It waits for the disk, which nobody writes here.
+        second(reservation)
+    await reservation.fail(RuntimeError("after its end"))
 
 
 def test_before_an_answer_the_input_is_owed(reservation: Reservation) -> None:
@@ -84,3 +102,73 @@ def test_an_input_that_was_not_reported_is_owed_as_estimated(reservation: Reserv
     reservation.progress = stream(content("hello"), content("", usage={"completion_tokens": 7}))
 
     assert reservation.estimate().usage == TokenUsage(input=20, output=7)
+
+
+FAILURES = {
+    "the client left": ClientGone(),
+    "cancelled": asyncio.CancelledError(),
+    "refused": UpstreamRefused(422, "No.", type="invalid_request_error", code=None),
+    "no provider": NoTargetAvailable("None.", retry_after=1.0),
+    "a bug": RuntimeError("ours"),
+}
+STATUSES = {"the client left": 499, "cancelled": 499, "refused": 422, "no provider": 503, "a bug": 500}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+@pytest.mark.parametrize("sent", [False, True], ids=["before it was sent", "after it was sent"])
+async def test_only_a_client_that_leaves_after_the_request_was_sent_pays_for_its_input(
+    tmp_path: Path, redis_url: str, kind: str, sent: bool
+) -> None:
+    async with bench_on(tmp_path, redis_url) as bench:
+        reservation = bench.reservation()
+        reservation.sent = sent
+
+        await reservation.fail(FAILURES[kind])
+
+        [event] = await bench.recorded()
+        if sent and STATUSES[kind] == 499:
+            expected = TokenUsage(input=20), Outcome.CLIENT_GONE, "client_gone"
+        else:
+            expected = TokenUsage(), Outcome.RELEASED, ""
+        assert (event.usage, event.outcome, event.estimated) == expected
+        assert event.status == STATUSES[kind]
+
+
+async def test_what_is_granted_without_a_connection_is_on_trust_and_leaves_an_intent_before_it_is_sent(
+    tmp_path: Path, redis_url: str
+) -> None:
+    async with bench_on(tmp_path, redis_url) as bench:
+        reservation = bench.reservation()
+        trusted = reservation.on_trust
+        reservation.grant(50, 10, PERIOD)
+
+        dispatch = asyncio.create_task(reservation.dispatch(TARGET))
+        await until(lambda: bench.spool.intended(str(EVENT_ID)))
+        waits = not dispatch.done()
+        await bench.spool.flush()
+        await dispatch
+
+        assert (trusted, reservation.on_trust, waits, bench.on_the_disk()) == (False, True, True, 1)
+        assert reservation.max_output == 50 * reservation.choices
+
+
+async def test_a_second_attempt_needs_no_second_intent(tmp_path: Path, redis_url: str) -> None:
+    async with bench_on(tmp_path, redis_url) as bench:
+        reservation = bench.reservation(on_trust=True)
+        first = asyncio.create_task(reservation.dispatch(TARGET))
+        await until(lambda: bench.spool.intended(str(EVENT_ID)))
+        await bench.spool.flush()
+        await first
+
+        await reservation.dispatch(TARGET)
+        await bench.spool.flush()
+
+        assert (reservation.attempt, bench.on_the_disk()) == (2, 1)
+
+
+async def test_a_tier_without_a_price_is_charged_as_usual_and_marked(reservation: Reservation) -> None:
+    reservation.settle(CHARGE, Outcome.COMPLETE, service_tier="priority")
+
+    assert reservation.settled is not None
+    assert reservation.settled.estimated == "service_tier_unpriced"
+    assert reservation.settled.cost == MODEL.prices.cost(CHARGE.usage, "", "")
