@@ -77,7 +77,7 @@ async def test_clients_that_hang_up_say_nothing_about_a_provider(
 
     for _ in range(6):
         async with wire(narrow.port) as client:
-            await client.send(chat(customer, "[[sim words=400 pause_ms=5]]", model="fallback", stream=True))
+            await client.send(chat(customer, "[[sim words=100 pause_ms=5]]", model="fallback", stream=True))
             await client.read_past(CONTENT)
         eventually(lambda: narrow.metric("poindexter_open_requests") == 0, "the end of the request")
 
