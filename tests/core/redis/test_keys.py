@@ -59,13 +59,3 @@ def test_shards_have_different_names() -> None:
 
 def test_a_digest_belongs_to_no_shard() -> None:
     assert key_digest(b"\x01\xff") == "key:01ff"
-
-
-def test_a_shard_is_found_again_from_the_name_of_its_stream() -> None:
-    assert [ShardKeys.of_stream(shard.usage_stream) for shard in shards(3)] == shards(3)
-
-
-def test_the_name_of_a_reservation_begins_like_those_of_all_others() -> None:
-    (shard,) = shards(1)
-
-    assert shard.reservation(EVENT) == shard.reservations + str(EVENT)
