@@ -35,7 +35,7 @@ from gateway.records import metrics
 from gateway.records.request_log import RequestLog
 from gateway.records.request_metrics import count_request
 from gateway.settings import GatewaySettings
-from gateway.spool.recent_endings import RecentEndings
+from gateway.spool.recent_settlements import RecentSettlements
 from gateway.spool.spool import Spool
 from gateway.store.cold_scopes import ColdScopes
 from gateway.store.look_ups import LookUps
@@ -98,7 +98,7 @@ async def open_gateway(
     directory = KeyDirectory(pool, redis, shard_count=shard_count, wait_seconds=look_up_seconds)
     look_ups = LookUps(seconds=look_up_seconds)
     cold_scopes = ColdScopes(pipeline, directory, look_ups)
-    recent = RecentEndings(pipeline)
+    recent = RecentSettlements(pipeline)
     spool = Spool(settings.gateway_spool_directory, pipeline, recent, cold_scopes, shard_count=shard_count)
     await spool.open()
     with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):

@@ -3,9 +3,9 @@ How reservations end in Redis, and what happens when Redis does not answer.
 
 A settlement is one script: release what was reserved, add what was spent, put the usage event on the stream. The
 command is written before anybody waits for it, so neither a hang-up nor a cancellation can stop it. When Redis is away,
-or its answer never comes, the ending goes to the spool; replaying an ending that was executed after all changes nothing
-in the ledger, because the event's id is the same. What Redis acknowledged a moment before it was lost is sent again for
-the same price (`recent_endings`).
+or its answer never comes, the settlement goes to the spool; replaying a settlement that was executed after all changes
+nothing in the ledger, because the event's id is the same. What Redis acknowledged a moment before it was lost is sent
+again for the same price (`recent_settlements`).
 
 A release records nothing where that is enough: Redis has admitted the request with an answer, on a connection that has
 not been lost since, and still has the reservation. In all other cases there may be an estimate somewhere: one that the
@@ -26,7 +26,7 @@ from core.usage.usage_event import UsageEvent
 from gateway.accounting.charge import is_contradiction
 from gateway.accounting.offline_allowance import OfflineAllowance
 from gateway.records import metrics
-from gateway.spool.recent_endings import RecentEndings
+from gateway.spool.recent_settlements import RecentSettlements
 from gateway.spool.record import Record
 from gateway.spool.spool import Spool
 from gateway.store.cold_scopes import COLD, ColdScopes
@@ -42,7 +42,7 @@ class Settlement:
         self,
         pipeline: RedisPipeline,
         spool: Spool,
-        recent: RecentEndings,
+        recent: RecentSettlements,
         cold_scopes: ColdScopes,
         allowance: OfflineAllowance,
         *,
@@ -132,7 +132,7 @@ class Settlement:
             await self._spool.put(record)
         except RedisReplyError as error:
             # Out of memory, a read-only replica: the settlement waits in the spool until Redis is repaired.
-            log.warning("redis refused an ending", extra={"outcome": record.event.outcome, "error": str(error)})
+            log.warning("redis refused a settlement", extra={"outcome": record.event.outcome, "error": str(error)})
             await self._spool.put(record)
         except asyncio.CancelledError:
             # The command is out, its answer unknown. Written without waiting: the spool writes it in any case.

@@ -1,9 +1,9 @@
 """
 The files of the spool that wait for Redis: those that this process has finished, and those of dead processes.
 
-They are read together, one record for each event (`spool_contents`), and sent (`spool_replay`). A file stays some
-seconds after that, until Redis cannot have lost what it took (`recent_endings` says why). A record that Redis or this
-version refuses for ever is put aside before its file goes; the rest goes on.
+They are read together, one record for each event (`contents`), and sent (`replay`). A file stays some
+seconds after that, until Redis cannot have lost what it took (`recent_settlements` says why). A record that Redis or
+this version refuses for ever is put aside before its file goes; the rest goes on.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gateway.spool.contents import Contents, Place
 from gateway.spool.file import SpoolFile, adopt_files, reject
-from gateway.spool.recent_endings import KEEP_SECONDS
+from gateway.spool.recent_settlements import KEEP_SECONDS
 from gateway.spool.record import Record
 from gateway.spool.replay import Replay
 from gateway.store.redis_pipeline import RedisPipeline, RedisReplyError

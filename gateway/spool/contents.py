@@ -1,9 +1,9 @@
 """
 What has to be replayed of all files together: one record for each event.
 
-A request leaves several lines, in several files when the disk refused one of them: intents first, then its ending. An
-ending counts for more than an intent, wherever it stands; of two alike, the later. The lines stay on the disk: an index
-of their places is held in memory, a batch of them at a time is read.
+A request leaves several lines, in several files when the disk refused one of them: intents first, then its settlement.
+A settlement counts for more than an intent, wherever it stands; of two alike, the later. The lines stay on the disk: an
+index of their places is held in memory, a batch of them at a time is read.
 """
 
 import logging

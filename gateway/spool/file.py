@@ -31,7 +31,7 @@ class SpoolFile:
     ours: bool = True
     """False for one whose process is dead."""
     records: int = 0
-    endings: int = 0
+    settlements: int = 0
     """Of the records, those that are no intents. Both are counted by the process that writes them."""
 
     def append(self, lines: bytes) -> None:

@@ -6,7 +6,7 @@ derives them, so a record outlives every change of the scripts. Pure.
 
 Whoever replays it settles the event: also one that says that nothing was used. To release the reservation would not be
 enough, for the sweeper may have recorded an estimate, and Redis may have come back with a reservation that had ended.
-An *intent* is the ending of a request that is still under way, should this process die before it ends it.
+An *intent* is the settlement of a request that is still under way, should this process die before it ends it.
 
 Still read: the kind `release`, whose event says that nothing was used, and the first form of all, a call of a script:
 `["settle" or "release", keys, arguments, intent]`.

@@ -1,15 +1,15 @@
 """
-Endings that Redis could not take, on the local disk until it can.
+Settlements that Redis could not take, on the local disk until it can.
 
 `put` is synchronous; the record is fsynced by the task that runs `run`, and the returned future ends when it is on the
 disk. Records of a moment share one fsync. Every request that was admitted on trust puts down an intent first, and so
 does every open one when Redis is lost: even a process that dies before Redis is back leaves a record of what it owes.
 
-`replay` sends what waits in the files of this process and of dead ones (`spool_backlog`).
+`replay` sends what waits in the files of this process and of dead ones (`backlog`).
 
-When the disk refuses, endings stay in memory, from where they are sent as soon as Redis is there. Intents are refused:
-a request that waits for its own is not sent, that of one under way is tried again and again. `healthy` turns False, so
-that no new request is admitted on trust.
+When the disk refuses, settlements stay in memory, from where they are sent as soon as Redis is there. Intents are
+refused: a request that waits for its own is not sent, that of one under way is tried again and again. `healthy` turns
+False, so that no new request is admitted on trust.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from core.usage.usage_event import UsageEvent
 from gateway.records import metrics
 from gateway.spool.backlog import Backlog
 from gateway.spool.file import SpoolFile, count_rejected, create_file, try_directory
-from gateway.spool.recent_endings import RecentEndings
+from gateway.spool.recent_settlements import RecentSettlements
 from gateway.spool.record import Record
 from gateway.spool.replay import Replay
 from gateway.store.cold_scopes import ColdScopes
@@ -61,7 +61,7 @@ class Spool:
         self,
         directory: Path,
         pipeline: RedisPipeline,
-        recent: RecentEndings,
+        recent: RecentSettlements,
         cold_scopes: ColdScopes,
         *,
         shard_count: int,
@@ -83,13 +83,13 @@ class Spool:
 
     @property
     def empty(self) -> bool:
-        """No ending waits for Redis."""
+        """No settlement waits for Redis."""
         current = self._current
-        return not (self._waiting or self._backlog.files or (current and current.endings))
+        return not (self._waiting or self._backlog.files or (current and current.settlements))
 
     def put(self, record: Record) -> "asyncio.Future[None]":
-        """Take an ending that Redis has to get. The future ends when it is on the disk, or stays in memory because the
-        disk refuses."""
+        """Take a settlement that Redis has to get. The future ends when it is on the disk, or stays in memory because
+        the disk refuses."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if len(self._waiting) < MAX_WAITING:
             metrics.SPOOLED.inc()
@@ -99,12 +99,12 @@ class Spool:
             self._fail(future, "too many records wait for the disk")
         else:
             # The last resort of a full disk: whoever reads the log can still put it on the stream.
-            log.critical("an ending could not be kept", extra={"record": record.encode().decode()})
+            log.critical("a settlement could not be kept", extra={"record": record.encode().decode()})
             future.set_result(None)
         return future
 
     def put_intent(self, event: UsageEvent) -> "asyncio.Future[None]":
-        """Take the ending of a request that goes on, for the case that this process dies. `ended` takes it back.
+        """Take the settlement of a request that goes on, for the case that this process dies. `ended` takes it back.
 
         The future raises SpoolFailed when the disk refuses.
         """
@@ -125,7 +125,7 @@ class Spool:
         return event_id in self._intended
 
     def ended(self, event_id: str) -> None:
-        """Redis has the ending of this request; its intent, if there was one, is void."""
+        """Redis has the settlement of this request; its intent, if there was one, is void."""
         self._intended.discard(event_id)
 
     async def open(self) -> None:
@@ -153,7 +153,7 @@ class Spool:
                 await self.replay()
 
     async def finish(self, *, seconds: float) -> None:
-        """The last endings: to Redis if it is there, to the disk in any case."""
+        """The last settlements: to Redis if it is there, to the disk in any case."""
         await self.flush()
         try:
             async with asyncio.timeout(seconds):
@@ -164,7 +164,7 @@ class Spool:
             log.warning("the spool is left for the next process", extra={"error": repr(error)})
 
     async def flush(self) -> None:
-        """Bring everything that waits to the disk. On failure the endings stay in memory for the next call."""
+        """Bring everything that waits to the disk. On failure the settlements stay in memory for the next call."""
         async with self._writing:  # The end of the process flushes too: two at once would drop each other's records.
             again, self._refused_intents = self._refused_intents, {}
             self._waiting.extendleft((record, None) for event_id, record in again.items() if self.intended(event_id))
@@ -245,10 +245,10 @@ class Spool:
         async with self._writing:
             for _ in range(0, len(self._waiting), SEND_BATCH):
                 batch = list(islice(self._waiting, SEND_BATCH))
-                endings = [item for item in batch if not item[0].intent]
-                refusals = await self._replay.send([record for record, _ in endings])
+                settlements = [item for item in batch if not item[0].intent]
+                refusals = await self._replay.send([record for record, _ in settlements])
                 self._take_off(batch, but_intents=True)  # Those only the disk can take.
-                for item, refusal in zip(endings, refusals, strict=True):
+                for item, refusal in zip(settlements, refusals, strict=True):
                     if refusal:
                         self._waiting.append(item)
                     else:
@@ -277,11 +277,11 @@ class Spool:
             self._rotate()  # It may hold half a record; the next try begins a new file.
             raise
         self._current.records += len(records)
-        self._current.endings += sum(not record.intent for record in records)
+        self._current.settlements += sum(not record.intent for record in records)
 
     def _rotate_if_due(self) -> None:
         if self._current is not None and (
-            self._current.endings or asyncio.get_running_loop().time() >= self._look_again_at
+            self._current.settlements or asyncio.get_running_loop().time() >= self._look_again_at
         ):
             self._rotate()
 

@@ -10,7 +10,7 @@ from core.usage.usage_event import instant_of
 from gateway.accounting.reservation import Reservation
 from gateway.accounting.settlement import Settlement
 from tests.gateway.admission.test_reservation_bound import MODELS
-from tests.gateway.endings import ACCOUNT, NOW_MS, SHARDS
+from tests.gateway.settlements import ACCOUNT, NOW_MS, SHARDS
 
 __all__ = ["EVENT_ID", "KEYS", "MODEL", "PERIOD", "PRINCIPAL", "reservation_of"]
 

@@ -64,9 +64,9 @@ def acknowledged(state: State, number: int, record: Record, protocol: Protocol, 
     state = wrote(state, number)
     if record.kind == INTENT:
         record = Record(record.request, ESTIMATE)  # A dead gateway's: from now on an ending like any other.
-    kept = protocol.recent_endings_kept
+    kept = protocol.recent_settlements_kept
     if replayed or record.kind != EXACT:
-        kept = protocol.recent_endings_of_all_kinds
+        kept = protocol.recent_settlements_of_all_kinds
     gateway = state.gateways[number]
     if not kept or state.stalled is None or record in gateway.recent:
         return state

@@ -52,9 +52,9 @@ class Protocol:
     """`admit` trusts a scope only if it was published for the very server that it asks."""
     settle_asks_for_publication: bool = True
     """... and so does `settle`: until then the ending waits in the spool, and the sweeper for its next round."""
-    recent_endings_kept: bool = True
+    recent_settlements_kept: bool = True
     """Settlements that Redis acknowledged a moment ago are spooled when the connection is lost."""
-    recent_endings_of_all_kinds: bool = True
+    recent_settlements_of_all_kinds: bool = True
     """... releases and replayed records as well."""
     newest_record_across_files: bool = True
     """All files of the spool are read together, an ending before any intent. Covered by

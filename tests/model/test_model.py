@@ -136,9 +136,11 @@ NEEDED = {
         "settle_asks_for_publication", uses=(faults.CRASHED,), breaks=(invariants.CAP_PASSED,), requests=TWO,
         max_steps=12,
     ),
-    "recent_endings_kept": without("recent_endings_kept", uses=(faults.CRASHED,), breaks=EVENT_LOST, max_steps=6),
-    "recent_endings_of_all_kinds": without(
-        "recent_endings_of_all_kinds", uses=(faults.CRASHED,), breaks=CHARGED, max_steps=9
+    "recent_settlements_kept": without(
+        "recent_settlements_kept", uses=(faults.CRASHED,), breaks=EVENT_LOST, max_steps=6
+    ),
+    "recent_settlements_of_all_kinds": without(
+        "recent_settlements_of_all_kinds", uses=(faults.CRASHED,), breaks=CHARGED, max_steps=9
     ),
     "newest_record_across_files": without(  # Alone it is covered: the ledger prefers the exact ending as well.
         "newest_record_across_files", "own_ending_replaces_estimate", uses=(faults.CUT, faults.DISK, faults.KILLED),

@@ -11,7 +11,7 @@ from typing import Any
 
 from core.redis import script_calls
 from core.redis.lua_scripts import Call
-from gateway.spool.recent_endings import RecentEndings
+from gateway.spool.recent_settlements import RecentSettlements
 from gateway.spool.record import Record
 from gateway.spool.spool import Spool
 from metering.ledger import ledger
@@ -49,13 +49,13 @@ def without_sweeper() -> None:
     Sweeper.round = nothing  # type: ignore[method-assign]
 
 
-def without_recent_endings() -> None:
+def without_recent_settlements() -> None:
     """What Redis has acknowledged is taken for kept."""
 
-    def nothing(self: RecentEndings) -> list[Record]:
+    def nothing(self: RecentSettlements) -> list[Record]:
         return []
 
-    RecentEndings.take = nothing  # type: ignore[method-assign]
+    RecentSettlements.take = nothing  # type: ignore[method-assign]
 
 
 def without_replacement() -> None:
@@ -67,7 +67,7 @@ GUARDS: dict[str, Callable[[], None]] = {
     "spool": without_spool,
     "estimate": without_estimate,
     "sweeper": without_sweeper,
-    "recent endings": without_recent_endings,
+    "recent endings": without_recent_settlements,
     "replacement": without_replacement,
 }
 

@@ -18,12 +18,12 @@ from gateway.accounting.leases import Leases
 from gateway.accounting.offline_allowance import OfflineAllowance
 from gateway.accounting.reservation import Reservation
 from gateway.accounting.settlement import Settlement
-from gateway.spool.recent_endings import RecentEndings
+from gateway.spool.recent_settlements import RecentSettlements
 from gateway.spool.spool import Spool
 from gateway.store.cold_scopes import ColdScopes
 from gateway.store.redis_pipeline import RedisPipeline
-from tests.gateway.endings import SHARDS, events
 from tests.gateway.reserving import EVENT_ID, KEYS, PERIOD, reservation_of
+from tests.gateway.settlements import SHARDS, events
 from tests.gateway.spool.test_spool import UnknownToPostgres, let_go, replay_all
 from tests.harness.servers import valkey
 from tests.harness.waiting import until
@@ -129,7 +129,7 @@ async def bench_on(
 
     scripts = [load_script(name) for name in SCRIPTS]
     pipeline = RedisPipeline(Secret(url), scripts, reply_seconds=reply_seconds, on_change=changed)
-    recent, scopes, leases = RecentEndings(pipeline), UnknownToPostgres(pipeline), Leases(lease_seconds=30)
+    recent, scopes, leases = RecentSettlements(pipeline), UnknownToPostgres(pipeline), Leases(lease_seconds=30)
     spool = Spool(directory, pipeline, recent, scopes, shard_count=SHARDS)
     allowance = OfflineAllowance(limit=limit, memory=60)
     settlement = Settlement(pipeline, spool, recent, scopes, allowance, lease_ms=LEASE_MS)

@@ -16,7 +16,7 @@ from gateway.accounting.reservation import AlreadyEnded, Reservation
 from gateway.accounting.settlement import Settlement
 from gateway.dialects.openai.stream import OpenAIStream
 from gateway.errors import ClientGone, NoTargetAvailable, UpstreamRefused
-from gateway.spool.recent_endings import RecentEndings
+from gateway.spool.recent_settlements import RecentSettlements
 from gateway.store.redis_pipeline import RedisPipeline
 from tests.gateway.accounting.bench import bench_on
 from tests.gateway.reserving import EVENT_ID, MODEL, PERIOD, reservation_of
@@ -34,7 +34,7 @@ def reservation(tmp_path: Path) -> Reservation:
     settlement = Settlement(
         pipeline,
         spool_in(tmp_path, pipeline),
-        RecentEndings(pipeline),
+        RecentSettlements(pipeline),
         UnknownToPostgres(pipeline),
         OfflineAllowance(limit=0, memory=0),
         lease_ms=1_000,

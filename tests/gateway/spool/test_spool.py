@@ -21,12 +21,22 @@ from gateway.errors import Unavailable
 from gateway.spool import backlog as spool_backlog
 from gateway.spool import spool as spool_module
 from gateway.spool.file import adopt_files, create_file
-from gateway.spool.recent_endings import RecentEndings
+from gateway.spool.recent_settlements import RecentSettlements
 from gateway.spool.record import Record
 from gateway.spool.spool import Spool, SpoolFailed, SpoolUnusable
 from gateway.store.cold_scopes import ColdScopes
 from gateway.store.redis_pipeline import RedisPipeline
-from tests.gateway.endings import ACCOUNT, SHARDS, endings, event, events, intent, keys_of, settlement, void
+from tests.gateway.settlements import (
+    ACCOUNT,
+    SHARDS,
+    event,
+    events,
+    intent,
+    keys_of,
+    settlement,
+    settlement_names,
+    void,
+)
 from tests.harness import pipelines
 from tests.harness.servers import valkey
 from tests.harness.waiting import until
@@ -64,7 +74,7 @@ class UnknownToPostgres(ColdScopes):
 
 
 def spool_in(directory: Path, redis: RedisPipeline) -> Spool:
-    return Spool(directory, redis, RecentEndings(redis), UnknownToPostgres(redis), shard_count=SHARDS)
+    return Spool(directory, redis, RecentSettlements(redis), UnknownToPostgres(redis), shard_count=SHARDS)
 
 
 async def replay_all(directory: Path, redis: RedisPipeline) -> None:
@@ -130,7 +140,7 @@ async def test_endings_are_replayed_in_order_and_their_file_goes(tmp_path: Path,
         await spool.finish(seconds=10)
 
         assert spool.empty
-    assert await endings(redis_url) == [str(number) for number in range(1200)]
+    assert await settlement_names(redis_url) == [str(number) for number in range(1200)]
     assert files_in(tmp_path) == []
 
 
@@ -149,7 +159,7 @@ async def test_two_flushes_at_once_write_everything_once(tmp_path: Path, redis_u
         await asyncio.gather(spool.replay(), spool.replay())
         await spool.finish(seconds=5)
 
-    assert await endings(redis_url) == [str(number) for number in range(100)]
+    assert await settlement_names(redis_url) == [str(number) for number in range(100)]
 
 
 async def test_many_records_are_encoded_and_written_beside_the_loop(tmp_path: Path, redis_url: str) -> None:
@@ -176,7 +186,7 @@ async def test_files_of_the_dead_are_adopted_and_those_of_the_living_are_not(tmp
     async with connected(redis_url) as redis:
         await replay_all(tmp_path, redis)
 
-    assert await endings(redis_url) == ["dead-1", "dead-2"]
+    assert await settlement_names(redis_url) == ["dead-1", "dead-2"]
     assert files_in(tmp_path) == [living.path]
     living.remove()
 
@@ -209,7 +219,7 @@ async def test_a_damaged_record_costs_no_other(tmp_path: Path, redis_url: str, d
     async with connected(redis_url) as redis:
         await replay_all(tmp_path, redis)
 
-    assert await endings(redis_url) == left
+    assert await settlement_names(redis_url) == left
     assert files_in(tmp_path) == []
 
 
@@ -241,7 +251,7 @@ async def test_a_record_that_nobody_can_read_is_put_aside_and_the_rest_goes_on(
         await replay_all(tmp_path, redis)
 
     aside, reasons = aside_in(tmp_path)
-    assert await endings(redis_url) == ["before", "after", "another file"]
+    assert await settlement_names(redis_url) == ["before", "after", "another file"]
     assert files_in(tmp_path) == []
     assert aside == [line_of(stored)]
     assert reasons[0]["reason"]
@@ -256,7 +266,7 @@ async def test_text_that_is_no_json_is_put_aside(tmp_path: Path, redis_url: str)
     async with connected(redis_url) as redis:
         await replay_all(tmp_path, redis)
 
-    assert await endings(redis_url) == ["after"]
+    assert await settlement_names(redis_url) == ["after"]
     assert aside_in(tmp_path)[0] == [line_of_text(b"not { json")]
 
 
@@ -270,7 +280,7 @@ async def test_a_record_that_redis_refuses_for_good_is_put_aside_and_can_be_trie
     async with connected(redis_url) as redis, valkey(redis_url) as client:
         await client.set(scope, "no hash")
         await replay_all(tmp_path, redis)
-        first = await endings(redis_url)
+        first = await settlement_names(redis_url)
         _, reasons = aside_in(tmp_path)
 
         await client.delete(scope)
@@ -302,7 +312,7 @@ async def test_records_put_aside_wait_for_a_disk_that_takes_them_and_nothing_is_
         await spool.finish(seconds=5)
 
     assert kept
-    assert await endings(redis_url) == ["a"]
+    assert await settlement_names(redis_url) == ["a"]
     assert aside_in(tmp_path)[0] == [line_of(UNKNOWN["another kind"])]
 
 
@@ -455,7 +465,7 @@ async def test_while_the_disk_refuses_what_waits_is_sent_from_memory(tmp_path: P
 
         assert spool.empty
         assert not spool.healthy
-    assert await endings(redis_url) == [str(number) for number in range(700)]
+    assert await settlement_names(redis_url) == [str(number) for number in range(700)]
 
 
 async def test_a_disk_that_has_recovered_is_noticed_without_anything_to_write(tmp_path: Path, redis_url: str) -> None:
@@ -470,7 +480,7 @@ async def test_a_disk_that_has_recovered_is_noticed_without_anything_to_write(tm
             directory.unlink()
             await until(lambda: spool.healthy)
 
-    assert await endings(redis_url) == ["one"]
+    assert await settlement_names(redis_url) == ["one"]
 
 
 async def test_a_disk_that_fails_is_noticed_before_it_is_needed(
@@ -547,7 +557,7 @@ async def test_an_intent_among_endings_that_are_sent_from_memory_waits_for_the_d
         spool.put(settlement("second"))
 
         await spool.replay()
-        sent, written = await endings(redis_url), intended.done()
+        sent, written = await settlement_names(redis_url), intended.done()
         directory.unlink()
         await spool.flush()
 
@@ -574,7 +584,7 @@ async def test_a_disk_that_fills_up_keeps_nothing_half(tmp_path: Path, redis_url
 
     assert not refused
     assert healthy
-    assert sorted(await endings(redis_url)) == ["first", "second"]
+    assert sorted(await settlement_names(redis_url)) == ["first", "second"]
 
 
 async def test_an_intent_counts_only_while_nobody_ended_its_request(tmp_path: Path, redis_url: str) -> None:
@@ -586,7 +596,7 @@ async def test_an_intent_counts_only_while_nobody_ended_its_request(tmp_path: Pa
         spool.put(settlement("ended"))
         spool.ended(str(event("acknowledged").event_id))
         await spool.finish(seconds=5)
-        sent_by_the_living = await endings(redis_url)
+        sent_by_the_living = await settlement_names(redis_url)
         kept = [path.read_bytes().count(b"\n") for path in files_in(tmp_path)]
 
         for path in files_in(tmp_path):
@@ -596,7 +606,7 @@ async def test_an_intent_counts_only_while_nobody_ended_its_request(tmp_path: Pa
 
     assert sent_by_the_living == ["ended"]
     assert kept == [1]
-    assert await endings(redis_url) == ["ended", "under way"]
+    assert await settlement_names(redis_url) == ["ended", "under way"]
 
 
 async def test_a_replay_that_redis_interrupts_is_continued(
@@ -611,7 +621,7 @@ async def test_a_replay_that_redis_interrupts_is_continued(
             valkey_server.start()
             await until(lambda: spool.empty)
 
-    assert await endings(redis_url) == [str(number) for number in range(50)]
+    assert await settlement_names(redis_url) == [str(number) for number in range(50)]
 
 
 async def test_a_redis_that_refuses_writes_for_a_while_gets_everything_afterwards(
@@ -631,7 +641,7 @@ async def test_a_redis_that_refuses_writes_for_a_while_gets_everything_afterward
             await until(lambda: spool.empty)
 
     assert files <= 2
-    assert await endings(redis_url) == [str(number) for number in range(5)]
+    assert await settlement_names(redis_url) == [str(number) for number in range(5)]
     assert not (tmp_path / "rejected").exists()
 
 
@@ -660,7 +670,7 @@ async def test_a_redis_whose_rules_refuse_a_command_gets_everything_when_they_ar
             await client.execute_command("ACL", "DELUSER", "restricted")
 
     assert waiting
-    assert set(await endings(redis_url)) == {"a"}
+    assert set(await settlement_names(redis_url)) == {"a"}
     assert not (tmp_path / "rejected").exists()
 
 
@@ -684,7 +694,7 @@ async def test_what_was_replayed_is_sent_again_to_another_life_of_redis(
             await until(lambda: not files_in(tmp_path))
 
     assert kept == 1
-    assert await endings(redis_url) == ["one"]
+    assert await settlement_names(redis_url) == ["one"]
 
 
 async def test_a_redis_that_falls_silent_after_it_took_a_file_may_have_lost_it(
@@ -707,7 +717,7 @@ async def test_a_redis_that_falls_silent_after_it_took_a_file_may_have_lost_it(
             await until(lambda: not files_in(tmp_path))
 
     assert kept == 1
-    assert await endings(redis_url) == ["one"]
+    assert await settlement_names(redis_url) == ["one"]
 
 
 async def test_what_redis_has_taken_is_not_sent_again_while_the_rest_has_to_wait(
@@ -720,17 +730,17 @@ async def test_what_redis_has_taken_is_not_sent_again_while_the_rest_has_to_wait
     write(tmp_path, settlement("a"), settlement("cold", account=cold), settlement("b"))
     async with connected(redis_url) as redis:
         scopes = PostgresAwayFor(redis, cold)
-        spool = Spool(tmp_path, redis, RecentEndings(redis), scopes, shard_count=SHARDS)
+        spool = Spool(tmp_path, redis, RecentSettlements(redis), scopes, shard_count=SHARDS)
         for number in range(3):
             await spool.replay()
             write(tmp_path, settlement(f"later-{number}"))
-        waiting = await endings(redis_url)
+        waiting = await settlement_names(redis_url)
         scopes.away_for = None
         await spool.replay()
         await spool.finish(seconds=5)
 
     assert waiting == ["a", "b", "later-0", "later-1"]
-    assert sorted(await endings(redis_url)) == ["a", "b", "cold", "later-0", "later-1", "later-2"]
+    assert sorted(await settlement_names(redis_url)) == ["a", "b", "cold", "later-0", "later-1", "later-2"]
     assert files_in(tmp_path) == []
 
 
@@ -753,7 +763,7 @@ async def test_an_unreadable_file_stops_no_other(tmp_path: Path, redis_url: str)
     async with connected(redis_url) as redis:
         await replay_all(tmp_path, redis)
 
-    assert await endings(redis_url) == ["one"]
+    assert await settlement_names(redis_url) == ["one"]
 
 
 async def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(tmp_path: Path, redis_url: str) -> None:
@@ -766,19 +776,19 @@ async def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(tmp_path
         spool._backlog.add(file)
         file.path.rename(away)
         await spool.replay()
-        unsent = await endings(redis_url)
+        unsent = await settlement_names(redis_url)
         away.rename(file.path)
         await spool.replay()
         let_go(spool)
 
     assert unsent == []
-    assert await endings(redis_url) == ["one"]
+    assert await settlement_names(redis_url) == ["one"]
 
 
-async def test_recent_endings_are_those_of_the_last_seconds_before_the_last_answer(redis_url: str) -> None:
+async def test_recent_settlements_are_those_of_the_last_seconds_before_the_last_answer(redis_url: str) -> None:
     """S4: relative to the last answer, however long ago that was."""
     async with connected(redis_url) as redis:
-        recent = RecentEndings(redis)
+        recent = RecentSettlements(redis)
         await redis.command("PING")
         recent.add(settlement("old"))
         connection = redis._connection

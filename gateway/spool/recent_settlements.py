@@ -1,9 +1,9 @@
 """
-The endings that Redis acknowledged in the last seconds, in case it forgets them.
+The settlements that Redis acknowledged in the last seconds, in case it forgets them.
 
 With `appendfsync everysec` Redis answers before the command is in the append-only file: usually by a moment, while the
 disk stalls by up to two seconds. A Redis that is killed then, or a replica that takes over, has lost what it confirmed.
-So these endings are kept, and when the connection is lost they go to the spool: the ledger ignores those it has.
+So these settlements are kept, and when the connection is lost they go to the spool: the ledger ignores those it has.
 """
 
 from collections import deque
@@ -11,14 +11,14 @@ from collections import deque
 from gateway.spool.record import Record
 from gateway.store.redis_pipeline import RedisPipeline
 
-__all__ = ["RecentEndings"]
+__all__ = ["RecentSettlements"]
 
 KEEP_SECONDS = 3.0
 MAX_KEPT = 50_000
 """Three seconds of one process, several times over."""
 
 
-class RecentEndings:
+class RecentSettlements:
     def __init__(self, pipeline: RedisPipeline) -> None:
         self._pipeline = pipeline
         self._kept: deque[tuple[float, Record]] = deque(maxlen=MAX_KEPT)

@@ -65,6 +65,6 @@ async def events(url: str) -> list[UsageEvent]:
     return [UsageEvent.decode(fields[b"e"]) for _, fields in entries]
 
 
-async def endings(url: str) -> list[str]:
+async def settlement_names(url: str) -> list[str]:
     """The names of the events on the account's stream, oldest first."""
     return [one.upstream_request_id for one in await events(url)]
