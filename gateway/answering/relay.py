@@ -14,6 +14,7 @@ request finds what this one has left, on any gateway. It costs one round trip to
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 
@@ -125,7 +126,7 @@ class _Relayed:
     async def _pump(self, stream: StreamTranslator) -> bytes:
         """Chunks from the upstream to the client until the answer's end; returns the bytes that end it."""
         client, upstream = self._client, self._opened.exchange
-        out, more, hung_up = self._opened.first, True, False
+        out, more = self._opened.first, True
 
         def pass_on(chunk: bytes) -> bool:
             """The usual chunk goes through here, from socket to socket; False leaves `out` to the loop below."""
@@ -135,15 +136,13 @@ class _Relayed:
             return not stream.finished and stream.failure is None and client.pass_on(out)
 
         while not stream.finished and stream.failure is None and more:
-            if out and not hung_up:
-                try:
+            if out and not client.client_gone:
+                with contextlib.suppress(ClientGone):  # Draining, or the next read says that the upstream is aborted.
                     await client.send(out)
-                except ClientGone:
-                    hung_up = True  # Draining, or the upstream is being aborted and the next read says so.
             more = await upstream.forward(pass_on)
             if not more:
                 out = stream.end()
-        if hung_up:
+        if client.client_gone:
             raise ClientGone
         if stream.failure is not None:
             return out + _broken_off(stream, stream.failure.message)
