@@ -1,5 +1,6 @@
 """
-Real Postgres and Valkey for tests. One of each per pytest run, started by the first test that asks.
+Real Postgres and Valkey for tests. One of each per test process (a worker of `make test`), started by the first test that
+asks.
 
 Fixtures (tests/conftest.py):
 
@@ -7,7 +8,7 @@ Fixtures (tests/conftest.py):
 
 * `database_url`: a migrated database without a row, of this test's own. Connections left open are cut off afterwards.
 * `empty_database_url`: one without any table.
-* `redis_url`: the run's one Valkey, emptied before the test: data, scripts, connections of earlier tests.
+* `redis_url`: the process's one Valkey, emptied before the test: data, scripts, connections of earlier tests.
 * `postgres_server`, `valkey_server`: the servers: `stop`, `kill`, `start`, `restart`, and for Valkey `pause`, `resume`.
   A test may leave one killed or paused: the URL fixtures bring it back, with its port and its data.
 * `server_directory`: a fresh directory for a test's own servers. Unlike `tmp_path`, the user nobody may enter it.
