@@ -1,6 +1,6 @@
 """
-Real Postgres and Valkey for tests. One of each per test process (a worker of `make test`), started by the first test that
-asks.
+Real Postgres and Valkey for tests. One of each per test process (a worker of `make test`), started by the first test
+that asks.
 
 Fixtures (tests/conftest.py):
 
