@@ -14,9 +14,7 @@ from core.usage.usage_event import Outcome
 from deploy.local.servers.programs import find_valkey
 from deploy.local.servers.valkey import ValkeyServer
 from tests.gateway.asking import ask, ask_all
-from tests.gateway.served import usage_of
-from tests.gateway.store.test_cold_scopes import start_older
-from tests.gateway.test_redis_trouble import (
+from tests.gateway.outages import (
     DONE,
     HASTY,
     MODELS,
@@ -25,9 +23,11 @@ from tests.gateway.test_redis_trouble import (
     distinct_events,
     everything_served_is_booked,
     spooled,
+    start_older,
     stream,
     wait_distinct,
 )
+from tests.gateway.served import usage_of
 from tests.gateway.wire import CONTENT, chat, wire
 from tests.harness.installation import Customer, Installation
 from tests.harness.models_text import models_text

@@ -1,75 +1,34 @@
 """Redis or Postgres away, frozen, emptied or full: everybody has an answer in time, every event is there in the end."""
 
 import asyncio
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
-from uuid import UUID
 
 import pytest
 
 from core.usage.billing_period import billing_period
-from core.usage.usage_event import UsageEvent
 from deploy.local.servers.postgres import PostgresServer
 from deploy.local.servers.valkey import ValkeyServer
 from tests.gateway.asking import ask, ask_all
-from tests.gateway.served import usage_of
+from tests.gateway.outages import (
+    HASTY,
+    MODELS,
+    SLOW,
+    break_the_spool,
+    distinct_events,
+    everything_served_is_booked,
+    spooled,
+    stream,
+    wait_distinct,
+)
 from tests.gateway.wire import CONTENT, chat, wire
 from tests.harness.installation import Customer, Installation
 from tests.harness.running_gateway import RunningGateway
 from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.harness.waiting import until_elsewhere
-
-HASTY = {"GATEWAY_REDIS_SECONDS": "0.3"}
-DONE = b"data: [DONE]"
-SLOW = "[[sim words=300 pause_ms=20]]"
-MODELS = ["gpt-4o-mini", "claude-haiku-4-5"]
-
-
-async def stream(gateway: RunningGateway, customer: Customer, text: str, model: str) -> bytes:
-    async with wire(gateway.port) as client:
-        await client.send(chat(customer, text, model=model, stream=True))
-        await client.head()
-        await client.read_past(DONE)
-        return client.received
-
-
-def distinct_events(installation: Installation, customer: Customer) -> dict[UUID, UsageEvent]:
-    """By their ids. What Redis may have executed and a gateway repeated is there twice, in the same words."""
-    events: dict[UUID, UsageEvent] = {}
-    for booked in installation.events(customer):
-        assert events.setdefault(booked.event.event_id, booked.event).usage == booked.event.usage
-    return events
-
-
-def everything_served_is_booked(installation: Installation, upstream: SimulatedUpstream, customer: Customer) -> bool:
-    events = distinct_events(installation, customer)
-    return all(
-        [usage_of(record) for record in upstream.served(client_request_id=str(event_id))] == [event.usage]
-        for event_id, event in events.items()
-    )
-
-
-async def wait_distinct(installation: Installation, customer: Customer, count: int) -> None:
-    await until_elsewhere(lambda: len(distinct_events(installation, customer)) >= count, f"{count} events")
-    assert len(distinct_events(installation, customer)) == count
-
-
-def spooled(installation: Installation) -> int:
-    """Records on the disk."""
-    return sum(path.read_bytes().count(b"\n") for path in installation.spool_directory.glob("*.spool"))
-
-
-def break_the_spool(installation: Installation) -> None:
-    """Its directory can't be written any more, whoever tries."""
-    directory = installation.spool_directory
-    while not directory.is_file():  # The gateway that tries its disk just now makes the directory again.
-        shutil.rmtree(directory, ignore_errors=True)
-        with suppress(IsADirectoryError):
-            directory.write_text("a file where the directory should be")
 
 
 async def test_a_gateway_that_starts_before_redis_refuses_and_then_counts_globally(

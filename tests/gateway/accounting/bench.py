@@ -24,7 +24,7 @@ from gateway.store.cold_scopes import ColdScopes
 from gateway.store.redis_pipeline import RedisPipeline
 from tests.gateway.reserving import EVENT_ID, KEYS, PERIOD, reservation_of
 from tests.gateway.settlements import SHARDS, events
-from tests.gateway.spool.test_spool import UnknownToPostgres, let_go, replay_all
+from tests.gateway.spool.spooling import UnknownToPostgres, let_go, replay_all
 from tests.harness.servers import valkey
 from tests.harness.waiting import until
 

@@ -20,7 +20,7 @@ from gateway.spool.recent_settlements import RecentSettlements
 from gateway.store.redis_pipeline import RedisPipeline
 from tests.gateway.accounting.bench import bench_on
 from tests.gateway.reserving import EVENT_ID, MODEL, PERIOD, reservation_of
-from tests.gateway.spool.test_spool import SCRIPTS, UnknownToPostgres, spool_in
+from tests.gateway.spool.spooling import SCRIPTS, UnknownToPostgres, spool_in
 from tests.harness.waiting import until
 
 CHARGE = Charge(TokenUsage(input=5), "")

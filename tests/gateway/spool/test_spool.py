@@ -4,8 +4,6 @@ records that nobody can read or take."""
 import asyncio
 import os
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ import pytest
 
 from core.principal import AccountId, Principal
 from core.redis.keys import ShardKeys
-from core.redis.lua_scripts import load_script
 from core.usage.usage_event import Outcome
 from deploy.local.servers.valkey import ValkeyServer
 from gateway.errors import Unavailable
@@ -24,7 +21,6 @@ from gateway.spool.file import adopt_files, create_file
 from gateway.spool.recent_settlements import RecentSettlements
 from gateway.spool.record import Record
 from gateway.spool.spool import Spool, SpoolFailed, SpoolUnusable
-from gateway.store.cold_scopes import ColdScopes
 from gateway.store.redis_pipeline import RedisPipeline
 from tests.gateway.settlements import (
     ACCOUNT,
@@ -37,49 +33,17 @@ from tests.gateway.settlements import (
     settlement_names,
     void,
 )
-from tests.harness import pipelines
+from tests.gateway.spool.spooling import (
+    UnknownToPostgres,
+    connected,
+    let_go,
+    pipeline,
+    replay_all,
+    running,
+    spool_in,
+)
 from tests.harness.servers import valkey
 from tests.harness.waiting import until
-
-SCRIPTS = [load_script(name) for name in ("admit", "settle", "release")]
-
-
-def pipeline(url: str) -> AbstractAsyncContextManager[RedisPipeline]:
-    return pipelines.running(url, SCRIPTS)
-
-
-def connected(url: str) -> AbstractAsyncContextManager[RedisPipeline]:
-    return pipelines.connected(url, SCRIPTS)
-
-
-@asynccontextmanager
-async def running(spool: Spool) -> AsyncIterator[None]:
-    task = asyncio.create_task(spool.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        let_go(spool)
-
-
-class UnknownToPostgres(ColdScopes):
-    """The accounts of these tests are in no database: there is nothing to publish."""
-
-    def __init__(self, redis: RedisPipeline) -> None:
-        self._pipeline = redis
-
-    async def publish(self, principal: Principal) -> bool:
-        return False
-
-
-def spool_in(directory: Path, redis: RedisPipeline) -> Spool:
-    return Spool(directory, redis, RecentSettlements(redis), UnknownToPostgres(redis), shard_count=SHARDS)
-
-
-async def replay_all(directory: Path, redis: RedisPipeline) -> None:
-    """As a process does that starts and ends."""
-    await spool_in(directory, redis).finish(seconds=10)
 
 
 def files_in(directory: Path) -> list[Path]:
@@ -92,12 +56,6 @@ def fill_up(spool: Spool) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, spool._current.handle.fileno())
     os.close(full)
-
-
-def let_go(spool: Spool) -> None:
-    """Of its files, as the end of its process does."""
-    for file in [*spool._files(), *(file for sent in spool._backlog._sent for file in sent.files)]:
-        file.close()
 
 
 def write(directory: Path, *records: Record) -> Path:

@@ -21,7 +21,7 @@ from deploy.local.servers.postgres import PostgresServer
 from deploy.local.servers.valkey import ValkeyServer
 from loadtests.process_usage import processes_below
 from tests.gateway.asking import ask, ask_all
-from tests.gateway.test_redis_trouble import wait_distinct
+from tests.gateway.outages import start_older, wait_distinct
 from tests.harness.installation import Customer, Installation
 from tests.harness.running_gateway import RunningGateway
 from tests.harness.waiting import until_elsewhere
@@ -136,12 +136,6 @@ def copy_of(server: ValkeyServer, directory: Path) -> None:
     """As it is now; the server goes on."""
     server.stop()
     shutil.copytree(server.data_directory, directory)
-    server.start()
-
-
-def start_older(server: ValkeyServer, directory: Path) -> None:
-    shutil.rmtree(server.data_directory)
-    shutil.copytree(directory, server.data_directory)
     server.start()
 
 
