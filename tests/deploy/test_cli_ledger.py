@@ -12,7 +12,7 @@ import pytest
 from core.usage.usage_event import GATEWAY_LOST
 from tests.deploy.command_line import PEPPER, CommandLine
 from tests.metering.events import event, of_tomorrow
-from tests.metering.proof.test_reconciliation import served as call_of
+from tests.metering.events import served as call_of
 from tests.metering.workbench import SHARDS, Workbench, workbench
 
 

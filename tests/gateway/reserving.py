@@ -9,11 +9,23 @@ from core.usage.event_id import event_id
 from core.usage.usage_event import instant_of
 from gateway.accounting.reservation import Reservation
 from gateway.accounting.settlement import Settlement
-from tests.gateway.admission.test_reservation_bound import MODELS
 from tests.gateway.settlements import ACCOUNT, NOW_MS, SHARDS
 
 __all__ = ["EVENT_ID", "KEYS", "MODEL", "PERIOD", "PRINCIPAL", "reservation_of"]
 
+MODELS = """
+[providers.p]
+schema = "openai"
+base_url = "http://127.0.0.1"
+api_key = "x"
+[models.m]
+context_tokens = 10_000
+max_output_tokens = 2_000
+default_output_tokens = 500
+tokenizer = "claude"
+price = { input = "1.00", cache_read = "0.10", cache_write_1h = "2.00", output = "5.00", reasoning = "7.00" }
+targets = [{ provider = "p", model = "m" }]
+"""
 MODEL = ModelsFile.parse(MODELS, {}).models["m"]
 PRINCIPAL = Principal(AccountId(ACCOUNT), KeyId(1))
 EVENT_ID: UUID = event_id(NOW_MS, b"0123456789")

@@ -12,7 +12,7 @@ from core.principal import AccountId, KeyId
 from core.usage.token_usage import TokenUsage
 from core.usage.usage_event import Outcome, UsageEvent
 
-__all__ = ["NOW", "PERIOD", "event", "many", "of_tomorrow", "uuid7"]
+__all__ = ["NOW", "PERIOD", "event", "many", "of_tomorrow", "served", "uuid7", "void_of"]
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 PERIOD = NOW.date().replace(day=1)
@@ -78,3 +78,25 @@ def many(number: int, *, accounts: int = 5, since: timedelta = timedelta(hours=1
 
 def first_of(day: date) -> date:
     return day.replace(day=1)
+
+
+def void_of(item: UsageEvent) -> UsageEvent:
+    return replace(item, usage=TokenUsage(), cost=0, outcome=Outcome.RELEASED, estimated="")
+
+
+def served(item: UsageEvent, **other: Any) -> dict[str, Any]:
+    """What the simulators write down of an event's call."""
+    tokens = item.usage
+    return {
+        "client_request_id": str(item.event_id),
+        "upstream_request_id": item.upstream_request_id,
+        "outcome": "complete",
+        "delivered_chunks": 3,
+        "input_tokens": tokens.input,
+        "cache_read_tokens": tokens.cache_read,
+        "cache_write_5m_tokens": tokens.cache_write_5m,
+        "cache_write_1h_tokens": tokens.cache_write_1h,
+        "output_tokens": tokens.output,
+        "reasoning_tokens": tokens.reasoning,
+        **other,
+    }

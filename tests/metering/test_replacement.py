@@ -22,8 +22,8 @@ from metering.ledger import ledger
 from metering.ledger.aggregates import MEASURES, SUMMED
 from metering.ledger.entries import UsageRow
 from metering.metrics import REPLACED
-from tests.metering.events import event, many
-from tests.metering.ledger.test_ledger import rows
+from tests.metering.events import event, many, void_of
+from tests.metering.rows import rows
 from tests.metering.workbench import Workbench, workbench
 
 Place = tuple[Any, ...]
@@ -33,10 +33,6 @@ def estimate_of(item: UsageEvent) -> UsageEvent:
     return replace(
         item, usage=TokenUsage(input=49), cost=7, outcome=Outcome.CUT, estimated=GATEWAY_LOST, upstream_request_id=""
     )
-
-
-def void_of(item: UsageEvent) -> UsageEvent:
-    return replace(item, usage=TokenUsage(), cost=0, outcome=Outcome.RELEASED, estimated="")
 
 
 def expected_rows(arrived: Sequence[UsageRow]) -> dict[str, UsageRow]:

@@ -21,6 +21,13 @@ RUNBOOK = ROOT / "deploy" / "RUNBOOK.md"
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 OWN_LABELS: dict[str, frozenset[str]] = {"histogram": frozenset({"le"})}
 TARGET_LABELS = frozenset({"job", "instance"})
+OF_PROMETHEUS = {
+    "up",
+    "ALERTS",
+    "prometheus_rule_evaluation_failures_total",
+    "prometheus_notifications_dropped_total",
+}
+"""test_prometheus.py sees each of them in a real one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,8 @@
 import pytest
 from prometheus_client import PROCESS_COLLECTOR
 
-from tests.observability.artefacts import Expression, expressions, metrics, recorded
+from tests.observability.artefacts import OF_PROMETHEUS, Expression, expressions, metrics, recorded
 from tests.observability.promql import names_in
-
-OF_PROMETHEUS = {
-    "up",
-    "ALERTS",
-    "prometheus_rule_evaluation_failures_total",
-    "prometheus_notifications_dropped_total",
-}
-"""test_prometheus.py sees each of them in a real one."""
 
 LABELS_OF_ALERTS = {"alertname", "alertstate", "severity"}
 

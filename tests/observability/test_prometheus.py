@@ -13,9 +13,8 @@ from tests.harness.running_gateway import RunningGateway
 from tests.harness.servers import Databases, emptied
 from tests.harness.simulated_upstream import SimulatedUpstream
 from tests.harness.waiting import eventually
-from tests.observability.artefacts import Expression, expressions, metrics, recorded
+from tests.observability.artefacts import OF_PROMETHEUS, Expression, expressions, metrics, recorded
 from tests.observability.promql import resolved
-from tests.observability.test_metrics import OF_PROMETHEUS
 from tests.observability.tools import tool
 from tests.observability.watched import Prometheus, metering, prometheus
 

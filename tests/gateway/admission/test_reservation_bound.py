@@ -10,20 +10,7 @@ from gateway.admission.reservation_bound import LIKELY_PERCENT, MIN_OUTPUT_TOKEN
 from gateway.admission.token_estimate import estimate_input
 from gateway.dialects.chat_request import ChatRequest
 from gateway.errors import ContextTooLong
-
-MODELS = """
-[providers.p]
-schema = "openai"
-base_url = "http://127.0.0.1"
-api_key = "x"
-[models.m]
-context_tokens = 10_000
-max_output_tokens = 2_000
-default_output_tokens = 500
-tokenizer = "claude"
-price = { input = "1.00", cache_read = "0.10", cache_write_1h = "2.00", output = "5.00", reasoning = "7.00" }
-targets = [{ provider = "p", model = "m" }]
-"""
+from tests.gateway.reserving import MODELS
 
 
 @pytest.fixture(scope="module")

@@ -1,24 +1,10 @@
-from collections.abc import Sequence
-
 import pytest
 
-from core.redis.keys import ShardKeys
-from core.usage.usage_event import UsageEvent
 from metering.errors import RefusedRows
-from metering.ledger.entries import DeadLetter, Entry, UsageRow, usage_row
+from metering.ledger.entries import DeadLetter
 from tests.metering.events import PERIOD, event
+from tests.metering.rows import entry, rows
 from tests.metering.workbench import workbench
-
-SHARD = ShardKeys("{s00}")
-
-
-def entry(item: UsageEvent, *, waived: int = 0, number: int = 0) -> Entry:
-    fields = {b"e": item.encode(), b"c": b"%d" % (item.cost - waived), b"w": b"%d" % waived}
-    return Entry(SHARD, b"1-%d" % number, fields)
-
-
-def rows(items: Sequence[UsageEvent], *, waived: int = 0) -> list[UsageRow]:
-    return [usage_row(entry(item, waived=waived)) for item in items]
 
 
 async def test_a_batch_says_what_was_new_and_where_its_accounts_and_keys_stand(

@@ -3,8 +3,7 @@ from datetime import timedelta
 from core.principal import AccountId
 from core.usage.usage_event import GATEWAY_LOST
 from metering.ledger.usage_report import UsageReport
-from tests.metering.events import NOW, event
-from tests.metering.test_replacement import void_of
+from tests.metering.events import NOW, event, void_of
 from tests.metering.workbench import workbench
 
 TODAY = NOW.date()

@@ -6,26 +6,8 @@ import pytest
 
 from core.usage.token_usage import TokenUsage
 from core.usage.usage_event import Outcome, UsageEvent
-from tests.metering.events import PERIOD, event, many
+from tests.metering.events import PERIOD, event, many, served
 from tests.metering.workbench import Workbench, workbench
-
-
-def served(item: UsageEvent, **other: Any) -> dict[str, Any]:
-    """What the simulators write down."""
-    tokens = item.usage
-    return {
-        "client_request_id": str(item.event_id),
-        "upstream_request_id": item.upstream_request_id,
-        "outcome": "complete",
-        "delivered_chunks": 3,
-        "input_tokens": tokens.input,
-        "cache_read_tokens": tokens.cache_read,
-        "cache_write_5m_tokens": tokens.cache_write_5m,
-        "cache_write_1h_tokens": tokens.cache_write_1h,
-        "output_tokens": tokens.output,
-        "reasoning_tokens": tokens.reasoning,
-        **other,
-    }
 
 
 async def record(bench: Workbench, *events: UsageEvent) -> None:
