@@ -11,7 +11,7 @@ from uuid import UUID
 
 from core.process.settings import Secret
 from core.redis import script_calls
-from core.redis.lua_scripts import Argument, load_script
+from core.redis.lua_scripts import Argument, LuaScript, load_script
 from core.redis.script_runner import ScriptRunner
 from core.usage.usage_event import Outcome, UsageEvent
 from gateway.accounting.leases import Leases
@@ -28,7 +28,7 @@ from tests.gateway.spool.spooling import UnknownToPostgres, let_go, replay_all
 from tests.harness.servers import valkey
 from tests.harness.waiting import until
 
-__all__ = ["LEASE_MS", "Bench", "bench_on", "publish"]
+__all__ = ["LEASE_MS", "Bench", "bench_on", "publish", "settlement_without_redis"]
 
 SCRIPTS = ("admit", "renew", "settle", "release")
 LEASE_MS = 30_000
@@ -127,8 +127,7 @@ async def bench_on(
             settlement.redis_lost()
             leases.redis_lost()
 
-    scripts = [load_script(name) for name in SCRIPTS]
-    pipeline = RedisPipeline(Secret(url), scripts, reply_seconds=reply_seconds, on_change=changed)
+    pipeline = RedisPipeline(Secret(url), _scripts(), reply_seconds=reply_seconds, on_change=changed)
     recent, scopes, leases = RecentSettlements(pipeline), UnknownToPostgres(pipeline), Leases(lease_seconds=30)
     spool = Spool(directory, pipeline, recent, scopes, shard_count=SHARDS)
     allowance = OfflineAllowance(limit=limit, memory=60)
@@ -142,6 +141,14 @@ async def bench_on(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         let_go(spool)
+
+
+def settlement_without_redis(directory: Path) -> Settlement:
+    """What is settled waits for a disk that nobody writes."""
+    pipeline = RedisPipeline(Secret("redis://127.0.0.1:1"), _scripts(), reply_seconds=1.0)
+    recent, scopes = RecentSettlements(pipeline), UnknownToPostgres(pipeline)
+    spool = Spool(directory, pipeline, recent, scopes, shard_count=SHARDS)
+    return Settlement(pipeline, spool, recent, scopes, OfflineAllowance(limit=0, memory=0), lease_ms=LEASE_MS)
 
 
 async def publish(
@@ -161,3 +168,7 @@ async def publish(
         runner = ScriptRunner(client)
         for scope, limits in fields.items():
             await runner.run(script_calls.publish(scope, revision=1, epoch=epoch, totals=(), fields=limits))
+
+
+def _scripts() -> list[LuaScript]:
+    return [load_script(name) for name in SCRIPTS]

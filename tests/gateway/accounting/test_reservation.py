@@ -7,20 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from core.process.settings import Secret
 from core.usage.token_usage import TokenUsage
 from core.usage.usage_event import GATEWAY_LOST, Outcome
 from gateway.accounting.charge import Charge
-from gateway.accounting.offline_allowance import OfflineAllowance
 from gateway.accounting.reservation import AlreadyEnded, Reservation
-from gateway.accounting.settlement import Settlement
 from gateway.dialects.openai.stream import OpenAIStream
 from gateway.errors import ClientGone, NoTargetAvailable, UpstreamRefused
-from gateway.spool.recent_settlements import RecentSettlements
-from gateway.store.redis_pipeline import RedisPipeline
-from tests.gateway.accounting.bench import bench_on
+from tests.gateway.accounting.bench import bench_on, settlement_without_redis
 from tests.gateway.reserving import EVENT_ID, MODEL, PERIOD, reservation_of
-from tests.gateway.spool.spooling import SCRIPTS, UnknownToPostgres, spool_in
 from tests.harness.waiting import until
 
 CHARGE = Charge(TokenUsage(input=5), "")
@@ -30,16 +24,7 @@ TARGET = MODEL.targets[0]
 @pytest.fixture
 def reservation(tmp_path: Path) -> Reservation:
     """Of a request whose gateway has no connection to Redis: what it settles goes to the spool."""
-    pipeline = RedisPipeline(Secret("redis://127.0.0.1:1"), SCRIPTS, reply_seconds=1.0)
-    settlement = Settlement(
-        pipeline,
-        spool_in(tmp_path, pipeline),
-        RecentSettlements(pipeline),
-        UnknownToPostgres(pipeline),
-        OfflineAllowance(limit=0, memory=0),
-        lease_ms=1_000,
-    )
-    return reservation_of(settlement, stream=True)
+    return reservation_of(settlement_without_redis(tmp_path), stream=True)
 
 
 def stream(*events: object) -> OpenAIStream:

@@ -8,8 +8,9 @@ them the real router, failover and relay, with a reservation that was granted be
             head, answer = await client.answer()
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,16 +32,17 @@ from gateway.upstreams.retry_policy import RetryPolicy
 from gateway.upstreams.upstream import Places, Upstream
 from tests.gateway.accounting.bench import Bench
 from tests.gateway.inbound.listening import Listening, listening
-from tests.gateway.outbound.peer import STREAM_HEAD, Peer, transport
+from tests.gateway.outbound.peer import STREAM_HEAD, Call, Peer, Script, transport
 from tests.gateway.wire import request
 from tests.harness.waiting import until
 
-__all__ = ["END", "Serving", "ask", "event", "serving", "stream_of", "upstreams_at", "whole"]
+__all__ = ["END", "Cue", "Provider", "Serving", "ask", "event", "serving", "stream_of", "upstreams_at", "whole"]
 
 END = b"0\r\n\r\n"
 """Of a body in chunks."""
 KEEP_ALIVE_SECONDS = 0.1
 QUICK = RetryPolicy(base_delay=0.0)
+BREAKER = CircuitBreaker()
 PROVIDER = """
 [providers.{name}]
 schema = "{schema}"
@@ -80,17 +82,54 @@ def stream_of(*documents: object, done: bool = True) -> bytes:
     return STREAM_HEAD + events + (event("[DONE]") + END if done else b"")
 
 
-def upstreams_at(*peers: Peer, schemas: Sequence[str] = (), options: str = "") -> list[Upstream]:
-    """One target at each, tried in this order. `options` go into every target of the models file."""
+class Cue:
+    """Lets a script go on when the test says so."""
+
+    def __init__(self) -> None:
+        self.given = asyncio.Event()
+
+    def pauses_between(self, *parts: bytes, then: Callable[[Call], None] | None = None) -> Script:
+        """Send the first part, and the others after the cue; `then` do something with the connection."""
+
+        async def play(call: Call) -> None:
+            await call.request()
+            await call.send(parts[0])
+            await self.given.wait()
+            for part in parts[1:]:
+                await call.send(part)
+            if then is not None:
+                then(call)
+            await call.closed_by_client()
+
+        return play
+
+
+class Provider:
+    """A script for a peer: one answer after the other, over any number of connections, the last one again and again. An
+    answer is bytes, or what to do with the connection that asks. Keeps what it was asked."""
+
+    def __init__(self, *answers: bytes | Callable[[Call], Awaitable[None]]) -> None:
+        self.asked: list[bytes] = []
+        self._answers = answers
+
+    async def __call__(self, call: Call) -> None:
+        while True:
+            self.asked.append(await call.request())
+            answer = self._answers[min(len(self.asked), len(self._answers)) - 1]
+            await (call.send(answer) if isinstance(answer, bytes) else answer(call))
+
+
+def upstreams_at(*peers: Peer, schemas: Sequence[str] = (), breaker: CircuitBreaker = BREAKER) -> list[Upstream]:
+    """One target at each, tried in this order."""
     providers, targets = [], []
     for number, upstream in enumerate(peers):
         name, origin = f"p{number}", upstream.origin
         schema = schemas[number] if schemas else "openai"
         providers.append(PROVIDER.format(name=name, schema=schema, host=origin.host, port=origin.port))
-        targets.append(f'{{ provider = "{name}", model = "{name}-m", priority = {number}{options} }}')
+        targets.append(f'{{ provider = "{name}", model = "{name}-m", priority = {number} }}')
     text = "".join(providers) + MODEL.format(targets=", ".join(targets))
     model = ModelsFile.parse(text, {}).models["m"]
-    return [Upstream(target, Places(0), connect_seconds=5.0, breaker=CircuitBreaker()) for target in model.targets]
+    return [Upstream(target, Places(0), connect_seconds=5.0, breaker=breaker) for target in model.targets]
 
 
 class Serving:

@@ -16,9 +16,9 @@ from gateway.answering import relay
 from gateway.dialects.translator import StreamTranslator
 from gateway.records import metrics
 from tests.gateway.accounting.bench import bench_on
-from tests.gateway.answering.serving import END, Serving, ask, event, serving, stream_of, upstreams_at, whole
+from tests.gateway.answering.serving import END, Cue, Serving, ask, event, serving, stream_of, upstreams_at, whole
 from tests.gateway.canned import completion, message, pieces
-from tests.gateway.outbound.peer import Call, Script, answer_with, peer
+from tests.gateway.outbound.peer import Call, answer_with, peer
 from tests.gateway.wire import wire
 from tests.harness.waiting import until
 
@@ -29,28 +29,6 @@ LIKELY_INPUT = 20
 DONE = b"data: [DONE]"
 BROKEN = b'"code":"upstream_error"'
 WORDS = pieces("one ", "two ", "three ")
-
-
-class Cue:
-    """Lets a script go on when the test says so."""
-
-    def __init__(self) -> None:
-        self.given = asyncio.Event()
-
-    def pauses_between(self, *parts: bytes, then: Callable[[Call], None] | None = None) -> Script:
-        """Send the first part, and the others after the cue; `then` do something with the connection."""
-
-        async def play(call: Call) -> None:
-            await call.request()
-            await call.send(parts[0])
-            await self.given.wait()
-            for part in parts[1:]:
-                await call.send(part)
-            if then is not None:
-                then(call)
-            await call.closed_by_client()
-
-        return play
 
 
 async def elsewhere(gateway: Serving) -> None:
