@@ -68,7 +68,7 @@ class Reservation:
     attempt: int = 0
     target: Target | None = None
     sent: bool = False
-    """The request of this attempt has been handed to a connection: the upstream may be at work on it."""
+    """The request has been handed to a connection, and has not failed: the upstream may be at work on it."""
     progress: StreamTranslator | None = None
     """The streamed answer that is under way."""
     settled: UsageEvent | None = None

@@ -124,14 +124,15 @@ class Failover:
             raise
         finally:
             search.record.upstream_seconds += time.monotonic() - sent_at
-            reservation.sent = exchange is not None and exchange.dispatched
+            dispatched = exchange is not None and exchange.dispatched
+            reservation.sent = dispatched and failure is None  # What has failed costs nothing.
             if exchange is not None and outcome is not AttemptOutcome.OK:
                 self._disconnects.ended(client, exchange)
                 exchange.close()
             if outcome is AttemptOutcome.OK and stream:
                 upstream.answering(attempt.permit)  # Its end is told by `OpenAnswer.close`.
             else:
-                upstream.ended(attempt.permit, outcome, failure, dispatched=reservation.sent)
+                upstream.ended(attempt.permit, outcome, failure, dispatched=dispatched)
 
     async def _settle_unread(self, reservation: Reservation) -> None:
         """The provider bills what it has generated, and how much that was is never read: an estimate, marked."""
@@ -163,14 +164,12 @@ class _Search:
         """Between two attempts at one upstream. Raises ClientGone."""
         await asyncio.sleep(seconds + CLOCK_SLACK_SECONDS)
         self.record.upstream_seconds += seconds
-        if self.client.client_gone:  # What has failed costs nothing, and no other attempt is made.
-            await self.reservation.release(ClientGone.status)
+        if self.client.client_gone:
             raise ClientGone
 
 
 async def _dispatch(reservation: Reservation, target: Target) -> None:
     """Raises Unavailable when what the request will owe can't be recorded anywhere."""
-    reservation.sent = False  # What an earlier attempt sent has failed, and costs nothing.
     try:
         await reservation.dispatch(target)
     except SpoolFailed as error:

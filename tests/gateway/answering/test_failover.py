@@ -1,7 +1,7 @@
 """From one upstream to the next, until one has begun to answer: who is asked how often, and what the rest costs."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -270,9 +270,19 @@ async def test_a_stream_that_begins_without_end_and_without_content_is_no_answer
         assert (await gateway.recorded()).target == "p1/p1-m"
 
 
-async def test_a_client_that_leaves_between_two_attempts_pays_nothing_and_gets_no_other(
-    tmp_path: Path, redis_url: str
+async def leave(gateway: Serving, client: Wire) -> None:
+    await client.leave()
+
+
+async def stop(gateway: Serving, client: Wire) -> None:
+    await gateway.server.stop()
+
+
+@pytest.mark.parametrize("end", [leave, stop])
+async def test_a_request_that_is_stopped_between_two_attempts_pays_nothing_and_gets_no_other(
+    tmp_path: Path, redis_url: str, end: Callable[[Serving, Wire], Awaitable[None]]
 ) -> None:
+    """What was sent has failed."""
     wait = b"retry-after-ms: %d\r\n" % (PAUSE_SECONDS * 1000)
     provider = Provider(refusal(500, wait), HELLO)
     async with (
@@ -283,29 +293,17 @@ async def test_a_client_that_leaves_between_two_attempts_pays_nothing_and_gets_n
     ):
         await client.send(ask())
         await until(lambda: gateway.transport.use(upstream.origin).idle == 1)
-        await client.leave()
+        await end(gateway, client)
 
         booked = await gateway.recorded()
         assert len(provider.asked) == 1
         assert (booked.outcome, booked.status, booked.cost) == (Outcome.RELEASED, 499, 0)
-        assert gateway.records[0].outcome == "client_gone"
-        assert gateway.records[0].upstream_seconds >= PAUSE_SECONDS
 
 
-async def left_by_its_client(gateway: Serving, client: Wire, provider: Provider) -> None:
-    await until(lambda: provider.asked)
-    await client.leave()
-
-
-async def cut_by_a_stop(gateway: Serving, client: Wire, provider: Provider) -> None:
-    await until(lambda: provider.asked)
-    await gateway.server.stop()
-
-
-@pytest.mark.parametrize("stopped", [left_by_its_client, cut_by_a_stop])
+@pytest.mark.parametrize("end", [leave, stop])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_a_request_that_is_stopped_while_the_upstream_works_on_it_pays_its_input(
-    tmp_path: Path, redis_url: str, stopped: Callable[..., Any], stream: bool
+    tmp_path: Path, redis_url: str, end: Callable[[Serving, Wire], Awaitable[None]], stream: bool
 ) -> None:
     cue = Cue()
 
@@ -320,7 +318,8 @@ async def test_a_request_that_is_stopped_while_the_upstream_works_on_it_pays_its
         wire(gateway.port) as client,
     ):
         await client.send(ask(stream=stream))
-        await stopped(gateway, client, provider)
+        await until(lambda: provider.asked)
+        await end(gateway, client)
 
         booked = await gateway.recorded()
         cue.given.set()
@@ -328,6 +327,32 @@ async def test_a_request_that_is_stopped_while_the_upstream_works_on_it_pays_its
         assert booked.usage == TokenUsage(input=LIKELY_INPUT)
         assert (booked.outcome, booked.status, booked.estimated) == (Outcome.CLIENT_GONE, 499, "client_gone")
         assert len(provider.asked) == 1
+
+
+async def test_what_a_failed_stream_reported_is_no_part_of_the_next_attempts_estimate(
+    tmp_path: Path, redis_url: str
+) -> None:
+    cue = Cue()
+
+    async def think(call: Call) -> None:
+        await cue.given.wait()
+
+    reported = event({"choices": [], "usage": {"prompt_tokens": 900, "completion_tokens": 0}})
+    first = Provider(STREAM_HEAD + reported + event({"error": {"message": "No.", "code": "invalid_api_key"}}) + END)
+    second = Provider(think)
+    async with (
+        bench_on(tmp_path, redis_url) as bench,
+        peer(first) as one,
+        peer(second) as other,
+        serving(bench, one, other) as gateway,
+        wire(gateway.port) as client,
+    ):
+        await client.send(ask(stream=True))
+        await until(lambda: second.asked)
+        estimate = gateway.reservations[0].estimate()
+        cue.given.set()
+
+    assert estimate.usage == TokenUsage(input=LIKELY_INPUT)
 
 
 async def test_a_client_that_leaves_before_anything_was_sent_pays_nothing(tmp_path: Path, redis_url: str) -> None:
