@@ -15,6 +15,7 @@ from core.process.line_output import standard_output
 from core.redis.connections import connect_redis
 from core.redis.lua_scripts import load_script
 from gateway.accounting.leases import Leases
+from gateway.accounting.limits import limit_lines
 from gateway.accounting.offline_allowance import OfflineAllowance
 from gateway.accounting.settlement import Settlement
 from gateway.admission.admission import Admission
@@ -24,8 +25,9 @@ from gateway.answering.client_disconnects import ClientDisconnects
 from gateway.answering.failover import Failover
 from gateway.answering.keep_alive import KeepAlives
 from gateway.answering.relay import Relay
+from gateway.dialects.openai.chat_api import ChatApi
 from gateway.endpoints.bodies import Bodies
-from gateway.endpoints.chat_completions import ChatCompletions
+from gateway.endpoints.generation import Generation
 from gateway.endpoints.models import PREFIX, Models
 from gateway.endpoints.router import Router
 from gateway.inbound.cors import Cors
@@ -113,7 +115,10 @@ async def open_gateway(
         max_idle_per_origin=settings.gateway_upstream_connections,
     )
     drains = settings.gateway_max_drains if settings.gateway_on_disconnect == "drain" else 0
-    chat = ChatCompletions(
+    chat_api = ChatApi()
+    chat = Generation(
+        api=chat_api,
+        limit_lines=limit_lines,
         authentication=authentication,
         bodies=Bodies(
             standing,
@@ -147,6 +152,8 @@ async def open_gateway(
         },
         {PREFIX: {"GET": models.retrieve}},
         (count_request, request_log.add),
+        default_api=chat_api,
+        apis={},
         max_open_requests=settings.gateway_max_open_requests,
         cors=Cors(settings.gateway_cors_origins) if settings.gateway_cors_origins else None,
     )

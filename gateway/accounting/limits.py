@@ -1,11 +1,12 @@
 """
-What a client may still do, as response headers: OpenAI's `x-ratelimit-*` and `RateLimit` of the IETF draft, revision
-11. Pure.
+What a client may still do, as response headers: OpenAI's `x-ratelimit-*` with `RateLimit` of the IETF draft, revision
+11, or Anthropic's `anthropic-ratelimit-*`. Pure: the clock is an argument.
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-__all__ = ["Limits", "limit_lines"]
+__all__ = ["Limits", "anthropic_limit_lines", "limit_lines"]
 
 REQUESTS = b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %b\r\n"
 TOKENS = b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %b\r\n"
@@ -15,6 +16,10 @@ POLICY = b"ratelimit-policy: %b\r\nratelimit: %b\r\n"
 ONLY_REQUESTS = REQUESTS + POLICY % (REQUEST_POLICY, REQUEST_STATE)
 ONLY_TOKENS = TOKENS + POLICY % (TOKEN_POLICY, TOKEN_STATE)
 BOTH = REQUESTS + TOKENS + POLICY % (REQUEST_POLICY + b", " + TOKEN_POLICY, REQUEST_STATE + b", " + TOKEN_STATE)
+
+ANTHROPIC = (
+    b"anthropic-ratelimit-%b-limit: %d\r\nanthropic-ratelimit-%b-remaining: %d\r\nanthropic-ratelimit-%b-reset: %b\r\n"
+)
 
 
 @dataclass(slots=True)  # Not frozen: a request makes one, and freezing it would triple what that costs.
@@ -29,7 +34,7 @@ class Limits:
 
 
 def limit_lines(limits: Limits | None) -> bytes:
-    """Header lines; none for a limit that is not set, and none at all when the limits could not be read."""
+    """Header lines in OpenAI's words. None for a limit that is not set, and none when the limits could not be read."""
     if limits is None or (limits.requests < 0 and limits.tokens < 0):
         return b""
     reset = _duration(limits.reset_ms)
@@ -42,6 +47,16 @@ def limit_lines(limits: Limits | None) -> bytes:
         return ONLY_TOKENS % (tokens, tokens_left, reset, tokens, tokens_left, seconds)
     told = requests, requests_left, reset, tokens, tokens_left, reset
     return BOTH % (*told, requests, tokens, requests_left, seconds, tokens_left, seconds)
+
+
+def anthropic_limit_lines(limits: Limits | None, now: float) -> bytes:
+    """The same in Anthropic's words; `now` in Unix seconds, because a reset is told as a time (RFC 3339)."""
+    if limits is None:
+        return b""
+    reset_at = -(-(now * 1000 + limits.reset_ms) // 1000)
+    reset = datetime.fromtimestamp(reset_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+    told = [(b"requests", limits.requests, limits.requests_left), (b"tokens", limits.tokens, limits.tokens_left)]
+    return b"".join(ANTHROPIC % (what, limit, what, left, what, reset) for what, limit, left in told if limit >= 0)
 
 
 def _duration(milliseconds: int) -> bytes:

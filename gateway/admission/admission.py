@@ -27,7 +27,7 @@ from gateway.accounting.reservation import Reservation
 from gateway.accounting.settlement import Settlement
 from gateway.admission.refusals import refusal
 from gateway.admission.reservation_bound import ReservationBound
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
 from gateway.errors import Unavailable
 from gateway.records import metrics
 from gateway.spool.spool import Spool
@@ -62,7 +62,7 @@ class Admission:
         self._lease_ms = lease_ms
 
     async def admit(
-        self, principal: Principal, chat: ChatRequest, model: Model, *, event_id: UUID, now_ms: int
+        self, principal: Principal, chat: GenerationRequest, model: Model, *, event_id: UUID, now_ms: int
     ) -> Reservation:
         """Reserve what the request can cost at most. Raises the GatewayError that says what stands in the way.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from core.models.models_file import Model
 from gateway.admission.token_estimate import estimate_parts
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
 from gateway.errors import ContextTooLong
 
 __all__ = ["ReservationBound"]
@@ -41,7 +41,7 @@ class ReservationBound:
     choices: int
 
     @classmethod
-    def of(cls, chat: ChatRequest, model: Model) -> "ReservationBound":
+    def of(cls, chat: GenerationRequest, model: Model) -> "ReservationBound":
         """Raises ContextTooLong for an input that no text of this length makes short enough."""
         text, media = estimate_parts(chat, model.tokenizer)
         tokens, percent = text + media, LIKELY_PERCENT[model.tokenizer]

@@ -9,7 +9,7 @@ it, and it would not be charged.
 from typing import Any
 
 from core.models.models_file import Model
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
 from gateway.errors import InvalidRequest
 
 __all__ = ["refuse_unpriced"]
@@ -33,7 +33,7 @@ OWN_TOOLS = (None, "function", "custom")
 """Tools that run at the client. All others run at the provider, and are billed by the call."""
 
 
-def refuse_unpriced(chat: ChatRequest, model: Model) -> None:
+def refuse_unpriced(chat: GenerationRequest, model: Model) -> None:
     """Raises InvalidRequest, which names the parameter."""
     document = chat.document
     if not PARAMETERS.keys().isdisjoint(document):

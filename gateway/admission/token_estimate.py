@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
 
 __all__ = ["FAMILIES", "Family", "estimate_input", "estimate_parts"]
 
@@ -46,13 +46,13 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def estimate_input(chat: ChatRequest, family: str) -> int:
+def estimate_input(chat: GenerationRequest, family: str) -> int:
     """Tokens. `family` is a name in FAMILIES."""
     text, media = estimate_parts(chat, family)
     return text + media
 
 
-def estimate_parts(chat: ChatRequest, family: str) -> tuple[int, int]:
+def estimate_parts(chat: GenerationRequest, family: str) -> tuple[int, int]:
     """The tokens of the text with all that frames it, and those of pictures, documents and sounds."""
     counts = FAMILIES[family]
     text, media = len(chat.raw), 0

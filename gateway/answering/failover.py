@@ -15,8 +15,8 @@ from gateway.accounting.reservation import Reservation
 from gateway.answering.client_disconnects import ClientDisconnects
 from gateway.answering.opening import AttemptFailed, OpenAnswer, read_opening
 from gateway.answering.target_search import Attempt, TargetSearch
-from gateway.dialects.chat_request import ChatRequest
 from gateway.dialects.delivered import BYTES_PER_TOKEN
+from gateway.dialects.generation_request import GenerationRequest
 from gateway.errors import ClientGone, Unavailable
 from gateway.failure import Fault, UpstreamFailure
 from gateway.inbound.exchange import Exchange
@@ -57,7 +57,7 @@ class Failover:
         self,
         client: Exchange,
         record: RequestRecord,
-        chat: ChatRequest,
+        chat: GenerationRequest,
         upstreams: Sequence[Upstream],
         reservation: Reservation,
     ) -> OpenAnswer:
@@ -111,7 +111,14 @@ class Failover:
             await _dispatch(reservation, upstream.target)
             if client.client_gone:
                 raise ClientGone  # During admission: nothing of it is sent.
-            exchange = upstream.send(self._transport, attempt.body, reservation.event_id, client.headers, stream=stream)
+            exchange = upstream.send(
+                self._transport,
+                search.chat.api,
+                attempt.body,
+                reservation.event_id,
+                client.headers,
+                stream=stream,
+            )
             self._failpoints.reach("after_dispatch")
             self._disconnects.watch(client, exchange)
             opened = OpenAnswer(upstream, attempt.permit, exchange, self._disconnects)
@@ -149,7 +156,7 @@ class _Search:
         self,
         client: Exchange,
         record: RequestRecord,
-        chat: ChatRequest,
+        chat: GenerationRequest,
         reservation: Reservation,
         upstreams: list[Upstream],
     ) -> None:

@@ -12,8 +12,8 @@ import asyncio
 import time
 
 from gateway.accounting.reservation import Reservation
-from gateway.dialects.chat_request import ChatRequest
-from gateway.dialects.openai.keep_alive_frame import keep_alive_frame
+from gateway.dialects.client_api import ClientApi
+from gateway.dialects.generation_request import GenerationRequest
 from gateway.inbound.exchange import Exchange
 from gateway.inbound.headers import Headers
 from gateway.records.request_record import RequestRecord
@@ -38,9 +38,16 @@ class KeepAlives:
         self._seconds = seconds
         self._open: dict[Exchange, _Kept] = {}
 
-    def add(self, client: Exchange, record: RequestRecord, chat: ChatRequest, reservation: Reservation) -> None:
+    def add(
+        self,
+        client: Exchange,
+        record: RequestRecord,
+        api: ClientApi,
+        request: GenerationRequest,
+        reservation: Reservation,
+    ) -> None:
         """From now on, until `remove`."""
-        self._open[client] = _Kept(client, record, chat, reservation, due=time.monotonic() + self._seconds)
+        self._open[client] = _Kept(client, record, api, request, reservation, due=time.monotonic() + self._seconds)
 
     def remove(self, client: Exchange) -> None:
         self._open.pop(client, None)
@@ -59,14 +66,22 @@ class KeepAlives:
 class _Kept:
     """One stream."""
 
-    __slots__ = ("_chat", "_client", "_due", "_record", "_reservation")
+    __slots__ = ("_api", "_client", "_due", "_record", "_request", "_reservation")
 
     def __init__(
-        self, client: Exchange, record: RequestRecord, chat: ChatRequest, reservation: Reservation, *, due: float
+        self,
+        client: Exchange,
+        record: RequestRecord,
+        api: ClientApi,
+        request: GenerationRequest,
+        reservation: Reservation,
+        *,
+        due: float,
     ) -> None:
         self._client = client
         self._record = record
-        self._chat = chat
+        self._api = api
+        self._request = request
         self._reservation = reservation
         self._due = due
 
@@ -84,9 +99,9 @@ class _Kept:
         if client.client_gone:
             return
         first = not client.started
-        frame = keep_alive_frame(
+        frame = self._api.keep_alive(
             id=(stream.response_id if stream else None) or "",
-            model=(stream.response_model if stream else None) or self._chat.model,
+            model=(stream.response_model if stream else None) or self._request.model,
             created=self._record.received_ms // 1000,
             first=first,
         )

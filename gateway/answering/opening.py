@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from gateway.accounting.reservation import Reservation
 from gateway.answering.client_disconnects import ClientDisconnects
 from gateway.answering.transport_failure import transport_failure
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
 from gateway.dialects.sse import MAX_EVENT_BYTES
 from gateway.dialects.translator import Answer, MalformedAnswer, StreamTranslator
 from gateway.failure import Fault, UpstreamFailure
@@ -62,13 +62,13 @@ class AttemptFailed(Exception):
 
 
 async def read_opening(
-    opened: OpenAnswer, chat: ChatRequest, reservation: Reservation, *, max_answer_bytes: int
+    opened: OpenAnswer, chat: GenerationRequest, reservation: Reservation, *, max_answer_bytes: int
 ) -> None:
     """Fill `opened` up to the first content of a stream, or to the end of a whole answer. Raises AttemptFailed, and
     ClientGone when the client's leaving has stopped the exchange.
     """
     upstream, exchange = opened.upstream, opened.exchange
-    translator, created = upstream.translator, int(time.time())
+    translator, created = upstream.translators[chat.api], int(time.time())
     try:
         if await exchange.head() != 200:
             body = upstream.without_its_keys(await exchange.read_some(ERROR_BODY_BYTES))

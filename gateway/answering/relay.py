@@ -25,7 +25,7 @@ from gateway.accounting.reservation import Reservation
 from gateway.answering.keep_alive import EVENT_STREAM
 from gateway.answering.opening import OpenAnswer
 from gateway.answering.transport_failure import transport_failure
-from gateway.dialects.openai.keep_alive_frame import without_role
+from gateway.dialects.client_api import ClientApi
 from gateway.dialects.translator import Answer, StreamTranslator
 from gateway.errors import ClientGone, UpstreamFailed
 from gateway.failure import UpstreamFailure
@@ -51,10 +51,17 @@ class Relay:
     def __init__(self, failpoints: Failpoints) -> None:
         self._failpoints = failpoints
 
-    async def run(self, client: Exchange, record: RequestRecord, opened: OpenAnswer, reservation: Reservation) -> None:
+    async def run(
+        self,
+        client: Exchange,
+        record: RequestRecord,
+        api: ClientApi,
+        opened: OpenAnswer,
+        reservation: Reservation,
+    ) -> None:
         """Raises ClientGone after settling; nothing else that a client or an upstream can cause."""
         client.extra_headers += _origin_lines(record, opened, reservation)
-        relayed = _Relayed(client, record, opened, reservation, self._failpoints)
+        relayed = _Relayed(client, record, api, opened, reservation, self._failpoints)
         try:
             if opened.answer is not None:
                 await relayed.whole(opened.answer)
@@ -67,18 +74,20 @@ class Relay:
 class _Relayed:
     """One answer on its way."""
 
-    __slots__ = ("_client", "_failpoints", "_opened", "_record", "_reservation")
+    __slots__ = ("_api", "_client", "_failpoints", "_opened", "_record", "_reservation")
 
     def __init__(
         self,
         client: Exchange,
         record: RequestRecord,
+        api: ClientApi,
         opened: OpenAnswer,
         reservation: Reservation,
         failpoints: Failpoints,
     ) -> None:
         self._client = client
         self._record = record
+        self._api = api
         self._opened = opened
         self._reservation = reservation
         self._failpoints = failpoints
@@ -114,7 +123,7 @@ class _Relayed:
             client.start(200, EVENT_STREAM)
             return
         # A keep-alive has: what it said is not said again, and the first byte that counts is this one.
-        opened.first = without_role(opened.first)
+        opened.first = self._api.continued(opened.first)
         client.first_byte_at = time.monotonic()
 
     def _judge(self, failure: UpstreamFailure | None) -> Outcome:

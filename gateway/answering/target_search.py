@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gateway.accounting.reservation import Reservation
 from gateway.answering.client_error import client_error
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
 from gateway.errors import GatewayError, InvalidRequest, NoTargetAvailable, UpstreamRateLimited
 from gateway.failure import Fault, UpstreamFailure
 from gateway.upstreams.upstream import Obstacle, Permit, Upstream
@@ -31,7 +31,7 @@ class Attempt:
 
 
 class TargetSearch:
-    def __init__(self, chat: ChatRequest, reservation: Reservation, upstreams: list[Upstream]) -> None:
+    def __init__(self, chat: GenerationRequest, reservation: Reservation, upstreams: list[Upstream]) -> None:
         self._chat = chat
         self._reservation = reservation
         self._account = reservation.principal.account_id
@@ -81,8 +81,14 @@ class TargetSearch:
         if upstream in self._inexpressible:
             return False
         granted = self._reservation.granted_output
+        translator = upstream.translators.get(self._chat.api)
+        if translator is None:
+            schema = upstream.target.provider.schema
+            message = f"{self._reservation.model.name!r} can't be asked through this API: its provider speaks {schema}."
+            self._inexpressible[upstream] = InvalidRequest(message, param="model")
+            return False
         try:
-            self._bodies[upstream] = upstream.translator.request(
+            self._bodies[upstream] = translator.request(
                 self._chat,
                 upstream_model=upstream.target.model,
                 max_output_tokens=granted,

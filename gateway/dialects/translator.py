@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.usage.token_usage import TokenUsage
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
 from gateway.failure import UpstreamFailure
 
 __all__ = ["Answer", "Header", "MalformedAnswer", "StreamTranslator", "Translator"]
@@ -102,16 +102,16 @@ class Translator(Protocol):
     def path(self) -> str:
         """Of the upstream's endpoint, below its base URL."""
 
-    def request(self, chat: ChatRequest, *, upstream_model: str, max_output_tokens: int, clamp: bool) -> bytes:
+    def request(self, chat: GenerationRequest, *, upstream_model: str, max_output_tokens: int, clamp: bool) -> bytes:
         """
         The body for the upstream. `max_output_tokens` is per choice, as admission granted it; `clamp` says that it must
         be sent, because the client sent none or more. Raises InvalidRequest for what the upstream can't express.
         """
 
-    def answer(self, chat: ChatRequest, body: bytes, *, created: int) -> Answer:
+    def answer(self, chat: GenerationRequest, body: bytes, *, created: int) -> Answer:
         """Turn a complete answer into the client's schema. Raises MalformedAnswer."""
 
-    def stream(self, chat: ChatRequest, *, created: int) -> StreamTranslator:
+    def stream(self, chat: GenerationRequest, *, created: int) -> StreamTranslator:
         """A translator for one streamed answer. `created` is Unix time in seconds."""
 
     def failure(self, status: int, header: Header, body: bytes, *, now: float | None = None) -> UpstreamFailure:

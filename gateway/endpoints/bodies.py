@@ -6,10 +6,11 @@ read only for a key that may be used (`standing`), and a very large one is parse
 """
 
 import asyncio
+from collections.abc import Callable
 
 from core.principal import Principal
 from gateway.admission.standing import Standing
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
 from gateway.endpoints.json_size import holds_more_values
 from gateway.errors import BodyTimeout, BodyTooLarge, Overloaded, UnsupportedCoding
 from gateway.inbound.exchange import Exchange
@@ -24,9 +25,11 @@ PARSED_AT_ONCE = 2
 MAX_VALUES = 200_000
 """In one body; a parser makes an object of each."""
 
+Parse = Callable[[bytes], GenerationRequest]
+
 
 class Bodies:
-    """`release` gives back what `chat` has counted, when the request has ended."""
+    """`release` gives back what `read` has counted, when the request has ended."""
 
     def __init__(self, standing: Standing, *, max_bytes: int, max_seconds: float, max_bytes_together: int) -> None:
         self._standing = standing
@@ -36,23 +39,25 @@ class Bodies:
         self._bytes = 0
         self._parsing = asyncio.Semaphore(PARSED_AT_ONCE)
 
-    async def chat(self, client: Exchange, principal: Principal) -> ChatRequest:
+    async def read(self, client: Exchange, principal: Principal, parse: Parse) -> GenerationRequest:
         """Raises UnsupportedCoding, BodyTooLarge (before reading what is announced), BodyTimeout, Overloaded,
-        ClientGone, and what `Standing.require` and `ChatRequest.parse` raise."""
+        ClientGone, and what `Standing.require` and `GenerationRequest.parse` raise."""
         coding = client.headers.get(b"content-encoding")
         if coding is not None and coding.lower() not in (b"", b"identity"):
             raise UnsupportedCoding("Request bodies can't be compressed: send this one without `Content-Encoding`.")
         body = client.whole_body
         if body is None or len(body) > min(LARGE_BYTES, self._max_bytes):
-            return await self._large(client, principal, body)
+            return await self._large(client, principal, body, parse)
         self._take(client, len(body))
-        return ChatRequest.parse(body)
+        return parse(body)
 
     def release(self, client: Exchange) -> None:
         self._bytes -= client.body_bytes
         client.body_bytes = 0
 
-    async def _large(self, client: Exchange, principal: Principal, body: bytes | None) -> ChatRequest:
+    async def _large(
+        self, client: Exchange, principal: Principal, body: bytes | None, parse: Parse
+    ) -> GenerationRequest:
         if (client.announced_bytes if body is None else len(body)) > self._max_bytes:
             raise self._too_large()
         await self._standing.require(principal)
@@ -61,9 +66,9 @@ class Bodies:
         else:
             self._take(client, len(body))
         if len(body) <= VERY_LARGE_BYTES:
-            return _parse(body)
+            return _parse(body, parse)
         async with self._parsing:
-            return await asyncio.to_thread(_parse, body)
+            return await asyncio.to_thread(_parse, body, parse)
 
     async def _read(self, client: Exchange) -> bytes:
         pieces: list[bytes] = []
@@ -90,7 +95,7 @@ class Bodies:
         return BodyTooLarge(f"The request body is larger than {self._max_bytes:,} bytes.")
 
 
-def _parse(body: bytes) -> ChatRequest:
+def _parse(body: bytes, parse: Parse) -> GenerationRequest:
     if len(body) > LARGE_BYTES and holds_more_values(body, MAX_VALUES):
         raise BodyTooLarge(f"The request body holds more than {MAX_VALUES:,} JSON values.")
-    return ChatRequest.parse(body)
+    return parse(body)

@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from core.usage.event_id import event_id
-from gateway.dialects.openai.error_answer import error_answer
-from gateway.dialects.openai.error_frame import error_frame
+from gateway.dialects.client_api import ClientApi
 from gateway.errors import ClientGone, GatewayError, MethodNotAllowed, Overloaded, RouteNotFound, UpstreamRefused
 from gateway.inbound.cors import Cors
 from gateway.inbound.exchange import Exchange
@@ -26,7 +25,10 @@ Endpoint = Callable[[Exchange, RequestRecord], Awaitable[None]]
 
 
 class Router:
-    """`routes` maps a path to its endpoint by method; `prefixes` does so for everything below a path."""
+    """`routes` maps a path to its endpoint by method; `prefixes` does so for everything below a path.
+
+    `apis` are those of the paths whose errors are not said in the words of `default_api`.
+    """
 
     def __init__(
         self,
@@ -34,6 +36,8 @@ class Router:
         prefixes: Mapping[str, Mapping[str, Endpoint]],
         observers: Sequence[Observer],
         *,
+        default_api: ClientApi,
+        apis: Mapping[str, ClientApi],
         max_open_requests: int,
         cors: Cors | None = None,
     ) -> None:
@@ -42,6 +46,8 @@ class Router:
         self._routes = routes
         self._prefixes = prefixes
         self._observers = observers
+        self._default_api = default_api
+        self._apis = apis
         self._max_open_requests = max_open_requests
         self._cors = cors
 
@@ -49,7 +55,8 @@ class Router:
         received_ms = time.time_ns() // 1_000_000
         request_id = event_id(received_ms, os.urandom(10))
         record = RequestRecord(client.method, client.path, request_id, time.monotonic(), received_ms)
-        client.extra_headers = b"x-request-id: %b\r\n" % str(record.request_id).encode()
+        api = self._apis.get(client.path, self._default_api)
+        client.extra_headers = b"%b: %b\r\n" % (api.request_id_header, str(record.request_id).encode())
         if self._cors is not None:
             client.extra_headers += self._cors.lines(client.headers)
         self.open_requests += 1
@@ -59,18 +66,19 @@ class Router:
         except GatewayError as error:
             record.code = error.code or error.type
             record.refusal = "upstream_refused" if isinstance(error, UpstreamRefused) else record.code
-            await (_end_stream(client, record, error) if client.started else _send_error(client, error))
+            await (_end_stream if client.started else _send_error)(client, record, api, error)
         except ClientGone:
             record.outcome = RequestOutcome.CLIENT_GONE
         except asyncio.CancelledError:
             record.outcome = RequestOutcome.CUT  # The shutdown waits no longer; what had to be recorded has been.
-            await _send_error(client, Overloaded("This gateway is stopping. Please try again.", retry_after=1.0))
+            stopping = Overloaded("This gateway is stopping. Please try again.", retry_after=1.0)
+            await _send_error(client, record, api, stopping)
             raise
         except Exception:
             log.exception("request failed", extra={"request_id": str(record.request_id)})
             record.code = "internal_error"
             message = f"Something went wrong on our side; request {record.request_id}."
-            await _send_error(client, GatewayError(message))
+            await _send_error(client, record, api, GatewayError(message))
         finally:
             self.open_requests -= 1
             self._close(client, record)
@@ -105,17 +113,17 @@ class Router:
         return endpoint
 
 
-async def _send_error(client: Exchange, error: GatewayError) -> None:
+async def _send_error(client: Exchange, record: RequestRecord, api: ClientApi, error: GatewayError) -> None:
     if client.started or client.client_gone:
         return  # Too late to say so: the connection closes, and the client sees a broken answer.
     with suppress(ClientGone):
-        await client.answer(*error_answer(error))
+        await client.answer(*api.error(error, str(record.request_id)))
 
 
-async def _end_stream(client: Exchange, record: RequestRecord, error: GatewayError) -> None:
+async def _end_stream(client: Exchange, record: RequestRecord, api: ClientApi, error: GatewayError) -> None:
     """The head went out early, to keep the connection alive: the error is the stream's only event."""
     record.status = error.status  # For the observers: the client has been told 200.
     if client.finished:
         return
     with suppress(ClientGone):
-        await client.send(error_frame(error.message, error.type, error.code, error.param), more=False)
+        await client.send(api.error_frame(error, str(record.request_id)), more=False)

@@ -8,10 +8,7 @@ from enum import Enum, StrEnum
 from uuid import UUID
 
 from core.models.models_file import Provider, Target
-from gateway.dialects.openai.request import Dialect
-from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
-from gateway.dialects.pairs.openai_openai import OpenAIToOpenAI
-from gateway.dialects.translator import Translator
+from gateway.dialects.pairs.table import translators
 from gateway.failure import Fault, UpstreamFailure
 from gateway.outbound.client import Transport
 from gateway.outbound.exchange import UpstreamExchange
@@ -99,7 +96,8 @@ class Upstream:
         self.target_line = header_line(b"x-poindexter-target", target.name.encode())
         """Of every answer that this upstream has given."""
         self.priority, self.weight = target.priority, target.weight
-        self.translator: Translator = _translator(target)
+        self.translators = translators(target)
+        """By the name of the client API in which it can be asked."""
         self.dialect = (target.provider.schema, target.model)
         """Upstreams with the same one refuse the same requests."""
         self._places = places
@@ -107,9 +105,11 @@ class Upstream:
         self._circuit = Circuit()
         self._pause = NO_PAUSE
         self._origin, prefix = Origin.from_url(target.provider.base_url)
-        self._head = request_head(
-            "POST", prefix + self.translator.path, self._origin.authority, _headers(target.provider)
-        )
+        headers = _headers(target.provider)
+        self._heads = {
+            api: request_head("POST", prefix + translator.path, self._origin.authority, headers)
+            for api, translator in self.translators.items()
+        }
         self._keys = _keys(target.provider)
         self._streaming = Timeouts(
             connect=connect_seconds,
@@ -151,10 +151,17 @@ class Upstream:
         return Permit(account, self._circuit.openings, rate_probe, now)
 
     def send(
-        self, transport: Transport, body: bytes, event_id: UUID, client: Mapping[bytes, bytes], *, stream: bool
+        self,
+        transport: Transport,
+        api: str,
+        body: bytes,
+        event_id: UUID,
+        client: Mapping[bytes, bytes],
+        *,
+        stream: bool,
     ) -> UpstreamExchange:
         """Start a request. `x-client-request-id` names our event, so that both sides' records can be compared."""
-        head = b"%bx-client-request-id: %b\r\n" % (self._head, str(event_id).encode())
+        head = b"%bx-client-request-id: %b\r\n" % (self._heads[api], str(event_id).encode())
         for name in BETA_HEADERS:
             if name in client and (betas := _betas(client[name], self.target.provider.betas)):
                 head += header_line(name, betas)
@@ -235,22 +242,6 @@ class Upstream:
                     "error": (failure.detail or failure.message)[:300],
                 },
             )
-
-
-def _translator(target: Target) -> Translator:
-    provider = target.provider
-    if provider.schema == "anthropic":
-        return OpenAIToAnthropic(input_includes_cache=provider.input_includes_cache)
-    return OpenAIToOpenAI(
-        Dialect(
-            max_tokens_parameter=provider.max_tokens_parameter,
-            stream_options=provider.stream_options,
-            sends_done=provider.sends_done,
-            foreign_fields=target.foreign_fields,
-            fixed_sampling=target.fixed_sampling,
-            input_includes_cache=provider.input_includes_cache,
-        )
-    )
 
 
 def _betas(sent: bytes, allowed: frozenset[str]) -> bytes:

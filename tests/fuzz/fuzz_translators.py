@@ -9,7 +9,8 @@ import orjson
 
 from core.usage.token_usage import TokenUsage
 from gateway.admission.token_estimate import FAMILIES, estimate_input
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
+from gateway.dialects.openai.chat_request import parse_chat
 from gateway.dialects.openai.usage import MAX_TOKENS
 from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
 from gateway.dialects.pairs.openai_openai import OpenAIToOpenAI
@@ -37,7 +38,7 @@ def fuzz_one(data: bytes) -> None:
 
 def _request(translator: Translator, data: bytes) -> None:
     try:
-        request = ChatRequest.parse(data)
+        request = parse_chat(data)
         body = translator.request(request, upstream_model="claude-sonnet-4-5", max_output_tokens=2_000, clamp=True)
     except InvalidRequest:
         return
@@ -66,7 +67,7 @@ def _failure(translator: Translator, data: bytes) -> None:
 def _stream(translator: Translator, data: bytes) -> None:
     for request in (chat(stream=True), chat(stream=True, stream_options={"include_usage": True})):
 
-        def outcome(*chunks: bytes, request: ChatRequest = request) -> Outcome:
+        def outcome(*chunks: bytes, request: GenerationRequest = request) -> Outcome:
             return play(lambda: translator.stream(request, created=1), *chunks)
 
         whole = outcome(data)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from gateway.admission.token_estimate import estimate_input
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.openai.chat_request import parse_chat
 from portal_api.api_keys import KeyLimits
 from tests.gateway.served import booked_once
 from tests.gateway.wire import Wire, request, wire
@@ -398,7 +398,7 @@ def chat_body(text: str) -> dict[str, Any]:
 
 
 def input_bound(text: str, tokenizer: str = "openai-mini") -> int:
-    return estimate_input(ChatRequest.parse(json.dumps(chat_body(text)).encode()), tokenizer)
+    return estimate_input(parse_chat(json.dumps(chat_body(text)).encode()), tokenizer)
 
 
 def request_that_uses_what_it_reserves() -> tuple[str, int]:

@@ -10,7 +10,7 @@ from gateway.dialects.anthropic.sampling import sampling
 from gateway.dialects.anthropic.shape import as_list, as_object, as_text, unsupported
 from gateway.dialects.anthropic.thinking import Thinking, thinking
 from gateway.dialects.anthropic.tools import tool_choice, tool_definitions, tools_of_the_history
-from gateway.dialects.chat_request import ChatRequest, Document
+from gateway.dialects.generation_request import Document, GenerationRequest
 
 __all__ = ["request_document"]
 
@@ -39,7 +39,7 @@ NO_BEGINNING = re.compile(r"claude-(?:[a-z]+-4[-.][6-9]|[a-z]+-[5-9]|mythos)")
 SERVICE_TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 
 
-def request_document(chat: ChatRequest, *, upstream_model: str, max_output_tokens: int, clamp: bool) -> Document:
+def request_document(chat: GenerationRequest, *, upstream_model: str, max_output_tokens: int, clamp: bool) -> Document:
     """Equal requests give equal documents, keys in the same order. Raises InvalidRequest."""
     document = chat.document
     _require_expressible(document)

@@ -9,7 +9,7 @@ one that can't be asked. docs/translation.md has the table.
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.dialects.chat_request import ChatRequest, Document
+from gateway.dialects.generation_request import Document, GenerationRequest
 from gateway.errors import InvalidRequest
 
 __all__ = ["Dialect", "request_document"]
@@ -49,7 +49,7 @@ class Dialect:
 
 
 def request_document(
-    chat: ChatRequest, dialect: Dialect, *, upstream_model: str, max_output_tokens: int, clamp: bool
+    chat: GenerationRequest, dialect: Dialect, *, upstream_model: str, max_output_tokens: int, clamp: bool
 ) -> Document:
     """A new document, keys in the client's order. Raises InvalidRequest for what this upstream can't be asked."""
     document = {**chat.document, "model": upstream_model}

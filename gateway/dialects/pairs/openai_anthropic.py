@@ -4,7 +4,7 @@ from gateway.dialects.anthropic.answer import chat_answer
 from gateway.dialects.anthropic.errors import response_failure
 from gateway.dialects.anthropic.request import request_document
 from gateway.dialects.anthropic.stream import AnthropicStream
-from gateway.dialects.chat_request import ChatRequest, encode
+from gateway.dialects.generation_request import GenerationRequest, encode
 from gateway.dialects.translator import Answer, Header
 from gateway.failure import UpstreamFailure
 
@@ -20,15 +20,15 @@ class OpenAIToAnthropic:
         """`input_includes_cache`: this upstream, unlike Anthropic, counts cached tokens inside `input_tokens` too."""
         self._input_includes_cache = input_includes_cache
 
-    def request(self, chat: ChatRequest, *, upstream_model: str, max_output_tokens: int, clamp: bool) -> bytes:
+    def request(self, chat: GenerationRequest, *, upstream_model: str, max_output_tokens: int, clamp: bool) -> bytes:
         return encode(
             request_document(chat, upstream_model=upstream_model, max_output_tokens=max_output_tokens, clamp=clamp)
         )
 
-    def answer(self, chat: ChatRequest, body: bytes, *, created: int) -> Answer:
+    def answer(self, chat: GenerationRequest, body: bytes, *, created: int) -> Answer:
         return chat_answer(body, created=created, input_includes_cache=self._input_includes_cache)
 
-    def stream(self, chat: ChatRequest, *, created: int) -> AnthropicStream:
+    def stream(self, chat: GenerationRequest, *, created: int) -> AnthropicStream:
         return AnthropicStream(
             created=created, wants_usage=chat.wants_usage, input_includes_cache=self._input_includes_cache
         )

@@ -1,8 +1,8 @@
 """OpenAI in, OpenAI out: the request changes only where it must, the answer not at all."""
 
-from gateway.dialects.chat_request import ChatRequest, encode
 from gateway.dialects.delivered import text_tokens
 from gateway.dialects.error_object import readable
+from gateway.dialects.generation_request import GenerationRequest, encode
 from gateway.dialects.openai.errors import in_band_failure, response_failure
 from gateway.dialects.openai.request import Dialect, request_document
 from gateway.dialects.openai.stream import OpenAIStream, served_tier
@@ -21,7 +21,7 @@ class OpenAIToOpenAI:
     def __init__(self, dialect: Dialect = Dialect()) -> None:  # noqa: B008  A value that never changes.
         self._dialect = dialect
 
-    def request(self, chat: ChatRequest, *, upstream_model: str, max_output_tokens: int, clamp: bool) -> bytes:
+    def request(self, chat: GenerationRequest, *, upstream_model: str, max_output_tokens: int, clamp: bool) -> bytes:
         """
         The client's document with its keys in the client's order, never its raw bytes.
 
@@ -34,7 +34,7 @@ class OpenAIToOpenAI:
             )
         )
 
-    def answer(self, chat: ChatRequest, body: bytes, *, created: int) -> Answer:
+    def answer(self, chat: GenerationRequest, body: bytes, *, created: int) -> Answer:
         """The upstream's own bytes (but for what is no UTF-8), and its usage."""
         body, document = readable(body)
         if document is not None and document.get("error"):
@@ -48,7 +48,7 @@ class OpenAIToOpenAI:
         estimate = 0 if trusted else _estimate(document["choices"])
         return Answer(body, usage, estimate, flaw, service_tier=served_tier(document))
 
-    def stream(self, chat: ChatRequest, *, created: int) -> OpenAIStream:
+    def stream(self, chat: GenerationRequest, *, created: int) -> OpenAIStream:
         return OpenAIStream(
             wants_usage=chat.wants_usage,
             done_after=None if self._dialect.sends_done else chat.choices,

@@ -8,7 +8,8 @@ import pytest
 from core.models.models_file import Model, ModelsFile
 from gateway.admission.reservation_bound import LIKELY_PERCENT, MIN_OUTPUT_TOKENS, ReservationBound
 from gateway.admission.token_estimate import estimate_input
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
+from gateway.dialects.openai.chat_request import parse_chat
 from gateway.errors import ContextTooLong
 from tests.gateway.reserving import MODELS
 
@@ -18,10 +19,8 @@ def model() -> Model:
     return ModelsFile.parse(MODELS, {}).models["m"]
 
 
-def chat(**more: Any) -> ChatRequest:
-    return ChatRequest.parse(
-        json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}], **more}).encode()
-    )
+def chat(**more: Any) -> GenerationRequest:
+    return parse_chat(json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}], **more}).encode())
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_c10_a_limit_that_nobody_asked_for_fits_the_window_beside_the_input(
 ) -> None:
     request_ = chat()
     padding = round((input_tokens - estimate_input(request_, "claude")) * 1.9)
-    request_ = ChatRequest.parse(request_.raw.replace(b"Hi", b"Hi" + b" " * padding))
+    request_ = parse_chat(request_.raw.replace(b"Hi", b"Hi" + b" " * padding))
 
     demand = ReservationBound.of(request_, sized(window))
 

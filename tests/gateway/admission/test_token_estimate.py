@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from gateway.admission.token_estimate import FAMILIES, estimate_input
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.openai.chat_request import parse_chat
 from tests.gateway.dialects.replay import chat
 
 LARGE = "A" * 4_000_000
@@ -132,7 +132,7 @@ HIDDEN = r"""{"model":"m","messages":[{"role":"ROLE","tool_call_id":"x","content
 
 @pytest.mark.parametrize("role", ["user", "tool", "assistant", "system"])
 def test_b5_an_escape_hides_no_picture_in_whatever_message(role: str) -> None:
-    hidden = ChatRequest.parse(HIDDEN.replace("ROLE", role).encode())
+    hidden = parse_chat(HIDDEN.replace("ROLE", role).encode())
 
     assert estimate_input(hidden, "openai-mini") >= 48_169
 

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from core.usage.token_usage import TokenUsage
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
+from gateway.dialects.openai.chat_request import parse_chat
 from gateway.dialects.sse import SSEDecoder
 from gateway.dialects.translator import StreamTranslator
 from gateway.failure import UpstreamFailure
@@ -78,7 +79,7 @@ def cut(stream: bytes, positions: Iterable[int]) -> list[bytes]:
     return [stream[start:end] for start, end in pairwise(edges)]
 
 
-def chat(**fields: Any) -> ChatRequest:
+def chat(**fields: Any) -> GenerationRequest:
     """A chat request with defaults for what a test does not care about."""
     document = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], **fields}
-    return ChatRequest.parse(orjson.dumps(document))
+    return parse_chat(orjson.dumps(document))

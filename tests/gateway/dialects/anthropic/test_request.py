@@ -5,7 +5,7 @@ import orjson
 import pytest
 
 from gateway.dialects.anthropic.response_format import BY_SCHEMA, ONE_OBJECT
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.openai.chat_request import parse_chat
 from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
 from gateway.errors import InvalidRequest
 from tests.gateway.dialects.anthropic.sdk_shape import require_sdk_shape
@@ -270,4 +270,4 @@ def test_a_body_nested_too_deeply_to_be_written_again_is_refused() -> None:
     deep = b'{"model":"m","messages":[{"role":"user","content":"x"}],"cache_control":' + b"[" * 300 + b"]" * 300 + b"}"
 
     with pytest.raises(InvalidRequest, match="nested too deeply"):
-        TRANSLATOR.request(ChatRequest.parse(deep), upstream_model="m", max_output_tokens=1, clamp=True)
+        TRANSLATOR.request(parse_chat(deep), upstream_model="m", max_output_tokens=1, clamp=True)

@@ -4,7 +4,8 @@ import orjson
 import pytest
 
 from core.usage.token_usage import TokenUsage
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
+from gateway.dialects.openai.chat_request import parse_chat
 from gateway.dialects.openai.request import Dialect
 from gateway.dialects.openai.stream import OpenAIStream
 from gateway.dialects.pairs.openai_openai import OpenAIToOpenAI
@@ -16,18 +17,18 @@ TRANSLATOR = OpenAIToOpenAI()
 BOTH = {"max_completion_tokens": 100, "max_tokens": 100}
 
 
-def sent(request: ChatRequest, *, model: str = "m", limit: int = 64, clamp: bool = False) -> bytes:
+def sent(request: GenerationRequest, *, model: str = "m", limit: int = 64, clamp: bool = False) -> bytes:
     return TRANSLATOR.request(request, upstream_model=model, max_output_tokens=limit, clamp=clamp)
 
 
 def test_f25_a_request_that_needs_no_change_goes_out_as_an_sdk_wrote_it() -> None:
     raw = b'{"model":"m","messages":[{"role":"user","content":"h\xc3\xa4"}],"unknown":[1.5,null,{"b":1,"a":2}]}'
 
-    assert sent(ChatRequest.parse(raw)) == raw
+    assert sent(parse_chat(raw)) == raw
 
 
 def test_f25_a_request_that_needs_a_change_keeps_its_order_and_its_document() -> None:
-    request = ChatRequest.parse(b'{"stream":true,"messages":[{"content":"x","role":"user"}],"model":"m","z":1,"a":2}')
+    request = parse_chat(b'{"stream":true,"messages":[{"content":"x","role":"user"}],"model":"m","z":1,"a":2}')
     before = orjson.dumps(request.document)
 
     body = sent(request, model="n", clamp=True)
@@ -95,14 +96,14 @@ def test_a_stream_that_asks_for_usage_itself_goes_out_as_it_came() -> None:
     ],
 )
 def test_a_second_model_never_reaches_an_upstream_that_would_take_the_first(raw: bytes) -> None:
-    assert sent(ChatRequest.parse(raw)) == b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
+    assert sent(parse_chat(raw)) == b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "n"])
 def test_a_second_limit_never_reaches_an_upstream_that_would_take_the_first(name: str) -> None:
     raw = b'{"KEY":100,"model":"m","messages":[{"role":"user","content":"x"}],"KEY":1}'.replace(b"KEY", name.encode())
 
-    body = sent(ChatRequest.parse(raw))
+    body = sent(parse_chat(raw))
     assert body.count(b'"n"') + body.count(b'"max_') == 1
 
 

@@ -1,28 +1,33 @@
-"""`POST /v1/chat/completions`: one request, in one screen."""
+"""`POST /v1/chat/completions`, `/v1/messages`: one request, in one screen, whatever API its client speaks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.principal import Principal
 from core.process.failpoints import Failpoints
 from gateway.accounting.leases import Leases
-from gateway.accounting.limits import limit_lines
+from gateway.accounting.limits import Limits
 from gateway.admission.admission import Admission
 from gateway.admission.authentication import Authentication
 from gateway.admission.surcharges import refuse_unpriced
 from gateway.answering.failover import Failover
 from gateway.answering.keep_alive import KeepAlives
 from gateway.answering.relay import Relay
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.client_api import ClientApi
+from gateway.dialects.generation_request import GenerationRequest
 from gateway.endpoints.bodies import Bodies
 from gateway.inbound.exchange import Exchange
 from gateway.records.request_record import RequestRecord
 from gateway.upstreams.catalog import Catalog
 
-__all__ = ["ChatCompletions"]
+__all__ = ["Generation"]
 
 
 @dataclass(frozen=True, slots=True)
-class ChatCompletions:
+class Generation:
+    api: ClientApi
+    limit_lines: Callable[[Limits | None], bytes]
+    """What is left, as header lines in the words of the API."""
     authentication: Authentication
     bodies: Bodies
     admission: Admission
@@ -38,27 +43,29 @@ class ChatCompletions:
         the answer itself tells what went wrong."""
         principal = record.principal = await self.authentication.identify(client.headers)
         try:
-            await self._answer(client, record, principal, await self.bodies.chat(client, principal))
+            await self._answer(client, record, principal, await self.bodies.read(client, principal, self.api.parse))
         finally:
             self.bodies.release(client)
 
-    async def _answer(self, client: Exchange, record: RequestRecord, principal: Principal, chat: ChatRequest) -> None:
-        routed = self.catalog.model(chat.model)
+    async def _answer(
+        self, client: Exchange, record: RequestRecord, principal: Principal, request: GenerationRequest
+    ) -> None:
+        routed = self.catalog.model(request.model)
         record.model = routed.model
-        refuse_unpriced(chat, routed.model)
+        refuse_unpriced(request, routed.model)
 
         reservation = await self.admission.admit(
-            principal, chat, routed.model, event_id=record.request_id, now_ms=record.received_ms
+            principal, request, routed.model, event_id=record.request_id, now_ms=record.received_ms
         )
         record.admitted = True
         self.failpoints.reach("after_admission")
-        client.extra_headers += limit_lines(reservation.limits)
+        client.extra_headers += self.limit_lines(reservation.limits)
         self.leases.add(reservation)
-        if chat.stream:
-            self.keep_alives.add(client, record, chat, reservation)
+        if request.stream:
+            self.keep_alives.add(client, record, self.api, request, reservation)
         try:
-            answer = await self.failover.open(client, record, chat, routed.upstreams, reservation)
-            await self.relay.run(client, record, answer, reservation)  # Settles it, whatever happens.
+            answer = await self.failover.open(client, record, request, routed.upstreams, reservation)
+            await self.relay.run(client, record, self.api, answer, reservation)  # Settles it, whatever happens.
         except BaseException as error:
             await reservation.fail(error)
             raise

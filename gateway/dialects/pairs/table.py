@@ -1,0 +1,40 @@
+"""Which pairs of a client API and an upstream schema there are. A new schema, or a new API, is a row here."""
+
+from collections.abc import Callable
+
+from core.models.models_file import Target
+from gateway.dialects.openai.request import Dialect
+from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
+from gateway.dialects.pairs.openai_openai import OpenAIToOpenAI
+from gateway.dialects.translator import Translator
+
+__all__ = ["translators"]
+
+
+def _openai_openai(target: Target) -> Translator:
+    provider = target.provider
+    return OpenAIToOpenAI(
+        Dialect(
+            max_tokens_parameter=provider.max_tokens_parameter,
+            stream_options=provider.stream_options,
+            sends_done=provider.sends_done,
+            foreign_fields=target.foreign_fields,
+            fixed_sampling=target.fixed_sampling,
+            input_includes_cache=provider.input_includes_cache,
+        )
+    )
+
+
+def _openai_anthropic(target: Target) -> Translator:
+    return OpenAIToAnthropic(input_includes_cache=target.provider.input_includes_cache)
+
+
+PAIRS: dict[tuple[str, str], Callable[[Target], Translator]] = {
+    ("chat", "openai"): _openai_openai,
+    ("chat", "anthropic"): _openai_anthropic,
+}
+
+
+def translators(target: Target) -> dict[str, Translator]:
+    """By the name of the client API: those in which this target can be asked."""
+    return {api: make(target) for (api, schema), make in PAIRS.items() if schema == target.provider.schema}
