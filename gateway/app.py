@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncpg
 
@@ -15,7 +16,7 @@ from core.process.line_output import standard_output
 from core.redis.connections import connect_redis
 from core.redis.lua_scripts import load_script
 from gateway.accounting.leases import Leases
-from gateway.accounting.limits import limit_lines
+from gateway.accounting.limits import anthropic_limit_lines, limit_lines
 from gateway.accounting.offline_allowance import OfflineAllowance
 from gateway.accounting.settlement import Settlement
 from gateway.admission.admission import Admission
@@ -25,6 +26,7 @@ from gateway.answering.client_disconnects import ClientDisconnects
 from gateway.answering.failover import Failover
 from gateway.answering.keep_alive import KeepAlives
 from gateway.answering.relay import Relay
+from gateway.dialects.messages.messages_api import MessagesApi
 from gateway.dialects.openai.chat_api import ChatApi
 from gateway.endpoints.bodies import Bodies
 from gateway.endpoints.generation import Generation
@@ -142,18 +144,21 @@ async def open_gateway(
         keep_alives=keep_alives,
         failpoints=failpoints,
     )
+    messages_api = MessagesApi()
+    messages = replace(chat, api=messages_api, limit_lines=lambda limits: anthropic_limit_lines(limits, time.time()))
     models = Models(authentication, catalog, standing)
     request_log = RequestLog(standard_output() if settings.gateway_request_log else None)
     router = Router(
         {
             "/v1/chat/completions": {"POST": chat},
             "/v1/ai/chat": {"POST": chat},
+            "/v1/messages": {"POST": messages},
             "/v1/models": {"GET": models.list},
         },
         {PREFIX: {"GET": models.retrieve}},
         (count_request, request_log.add),
         default_api=chat_api,
-        apis={},
+        apis={"/v1/messages": messages_api},
         max_open_requests=settings.gateway_max_open_requests,
         cors=Cors(settings.gateway_cors_origins) if settings.gateway_cors_origins else None,
     )

@@ -31,6 +31,8 @@ PARAMETERS = {
 }
 OWN_TOOLS = (None, "function", "custom")
 """Tools that run at the client. All others run at the provider, and are billed by the call."""
+ANTHROPIC_CLIENT_TOOLS = ("bash_", "text_editor_", "computer_", "memory_")
+"""Defined by Anthropic, with a date behind the name, and run at the client."""
 
 
 def refuse_unpriced(chat: GenerationRequest, model: Model) -> None:
@@ -66,7 +68,7 @@ def _require_own_tools(tools: object, model: Model) -> None:
 
 def _require_own_tool(tool: object, model: Model, param: str) -> None:
     kind = tool.get("type") if isinstance(tool, dict) else None
-    if kind not in OWN_TOOLS:
+    if kind not in OWN_TOOLS and not str(kind).startswith(ANTHROPIC_CLIENT_TOOLS):
         text = str(kind)[:64]
         _require(
             "web_search" if text.startswith("web_search") else "server_tools", model, f"A tool of type {text!r}", param

@@ -81,7 +81,7 @@ def _media(part: dict[str, Any], counts: Family) -> tuple[int, int]:
     for name, measure in MEDIA.items():
         if part.get(name) is not None:
             bytes_of_one, tokens_of_one = measure(part[name], counts)
-            encoded += bytes_of_one if part.get("type") == name else 0
+            encoded += bytes_of_one if part.get("type") == name or name == "source" else 0
             tokens += tokens_of_one
     return encoded, tokens
 
@@ -90,6 +90,21 @@ def _image(image: object, counts: Family) -> tuple[int, int]:
     url = image.get("url") if isinstance(image, dict) else image
     low = isinstance(image, dict) and image.get("detail") == "low"
     return _encoded(url, "data:image/"), counts.image_low if low else counts.image
+
+
+def _source(source: object, counts: Family) -> tuple[int, int]:
+    """Of a block of Anthropic's: a picture, a PDF, or a text that counts by its bytes. Only what lies in the request
+    itself has bytes there."""
+    kind = source.get("type") if isinstance(source, dict) else None
+    media_type = source.get("media_type") if isinstance(source, dict) else None
+    data = source.get("data") if isinstance(source, dict) and kind == "base64" else None
+    encoded = len(data) if isinstance(data, str) and data.isascii() else 0
+    if kind == "text" or kind == "content":
+        return 0, 0
+    if media_type == "application/pdf" or (kind != "base64" and not str(media_type or "image/").startswith("image/")):
+        pages = min(MAX_PAGES, -(-encoded * 3 // 4 // PAGE_BYTES)) if encoded else MAX_PAGES
+        return encoded, pages * (PAGE_TEXT + counts.image)
+    return encoded, counts.image
 
 
 def _file(file: object, counts: Family) -> tuple[int, int]:
@@ -121,7 +136,7 @@ def _encoded(url: object, prefix: str) -> int:
 MEDIA: dict[str, Callable[[object, Family], tuple[int, int]]] = {
     "image_url": _image,
     "image": _image,
-    "source": _image,
+    "source": _source,
     "file": _file,
     "input_audio": _audio,
     "audio_url": _film,

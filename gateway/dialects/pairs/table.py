@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from core.models.models_file import Target
 from gateway.dialects.openai.request import Dialect
+from gateway.dialects.pairs.messages_anthropic import MessagesToAnthropic
 from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
 from gateway.dialects.pairs.openai_openai import OpenAIToOpenAI
 from gateway.dialects.translator import Translator
@@ -29,9 +30,14 @@ def _openai_anthropic(target: Target) -> Translator:
     return OpenAIToAnthropic(input_includes_cache=target.provider.input_includes_cache)
 
 
+def _messages_anthropic(target: Target) -> Translator:
+    return MessagesToAnthropic(input_includes_cache=target.provider.input_includes_cache)
+
+
 PAIRS: dict[tuple[str, str], Callable[[Target], Translator]] = {
     ("chat", "openai"): _openai_openai,
     ("chat", "anthropic"): _openai_anthropic,
+    ("messages", "anthropic"): _messages_anthropic,
 }
 
 

@@ -24,7 +24,8 @@ from deploy.local.servers.valkey import ValkeyServer
 from gateway.accounting.reservation import Reservation
 from gateway.admission.admission import Admission
 from gateway.admission.reservation_bound import ReservationBound
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
+from gateway.dialects.openai.chat_request import parse_chat
 from gateway.errors import (
     AccountSuspended,
     GatewayError,
@@ -46,9 +47,9 @@ from tests.portal_api.opened_services import opened_services
 MAX_TOKENS = 100
 
 
-def chat(**more: Any) -> ChatRequest:
+def chat(**more: Any) -> GenerationRequest:
     document = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": MAX_TOKENS, **more}
-    return ChatRequest.parse(json.dumps(document).encode())
+    return parse_chat(json.dumps(document).encode())
 
 
 BOUND = ReservationBound.of(chat(), MODEL)
@@ -66,7 +67,9 @@ def admission_on(bench: Bench, scopes: ColdScopes | None = None) -> Admission:
     )
 
 
-async def admit(admission: Admission, request: ChatRequest | None = None, who: Principal = PRINCIPAL) -> Reservation:
+async def admit(
+    admission: Admission, request: GenerationRequest | None = None, who: Principal = PRINCIPAL
+) -> Reservation:
     return await admission.admit(who, request or chat(), MODEL, event_id=EVENT_ID, now_ms=NOW_MS)
 
 

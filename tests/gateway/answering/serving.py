@@ -22,7 +22,8 @@ from gateway.answering.client_disconnects import ClientDisconnects
 from gateway.answering.failover import Failover
 from gateway.answering.keep_alive import KeepAlives
 from gateway.answering.relay import Relay
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.openai.chat_api import ChatApi
+from gateway.dialects.openai.chat_request import parse_chat
 from gateway.endpoints.router import Router
 from gateway.inbound.exchange import Exchange
 from gateway.outbound.client import Transport
@@ -40,6 +41,7 @@ __all__ = ["END", "Cue", "Provider", "Serving", "ask", "event", "serving", "stre
 
 END = b"0\r\n\r\n"
 """Of a body in chunks."""
+API = ChatApi()
 KEEP_ALIVE_SECONDS = 0.1
 QUICK = RetryPolicy(base_delay=0.0)
 BREAKER = CircuitBreaker()
@@ -146,7 +148,12 @@ class Serving:
         self.records: list[RequestRecord] = []
         self.keep_alives = KeepAlives(seconds=KEEP_ALIVE_SECONDS)
         self.router = Router(
-            {"/v1/chat/completions": {"POST": self._answer}}, {}, (self.records.append,), max_open_requests=100
+            {"/v1/chat/completions": {"POST": self._answer}},
+            {},
+            (self.records.append,),
+            default_api=API,
+            apis={},
+            max_open_requests=100,
         )
         self.server: Listening
         self._failover = failover
@@ -173,15 +180,15 @@ class Serving:
         while more:
             piece, more = await client.read_piece()
             body += piece
-        chat = ChatRequest.parse(body)
+        chat = parse_chat(body)
         reservation = self.bench.reservation(event_id=record.request_id, on_trust=self._on_trust, stream=chat.stream)
         self.clients.append(client)
         self.reservations.append(reservation)
         if chat.stream:
-            self.keep_alives.add(client, record, chat, reservation)
+            self.keep_alives.add(client, record, API, chat, reservation)
         try:
             answer = await self._failover.open(client, record, chat, self.upstreams, reservation)
-            await self._relay.run(client, record, answer, reservation)
+            await self._relay.run(client, record, API, answer, reservation)
         except BaseException as error:
             await reservation.fail(error)
             raise

@@ -9,7 +9,8 @@ import pytest
 from core.models.models_file import ModelsFile
 from gateway.accounting.reservation import Reservation
 from gateway.answering.target_search import TargetSearch
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
+from gateway.dialects.openai.chat_request import parse_chat
 from gateway.errors import InvalidRequest, NoTargetAvailable, UpstreamFailed, UpstreamRateLimited, UpstreamRefused
 from gateway.failure import Fault, UpstreamFailure
 from gateway.upstreams.circuit_breaker import CircuitBreaker
@@ -52,9 +53,9 @@ def upstreams() -> list[Upstream]:
     return [Upstream(target, Places(1), connect_seconds=1.0, breaker=CircuitBreaker(threshold=1)) for target in TARGETS]
 
 
-def chat(**more: Any) -> ChatRequest:
+def chat(**more: Any) -> GenerationRequest:
     document = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **more}
-    return ChatRequest.parse(json.dumps(document).encode())
+    return parse_chat(json.dumps(document).encode())
 
 
 def failed(fault: Fault, status: int = 500, **more: Any) -> UpstreamFailure:

@@ -1,0 +1,6 @@
+"""
+Anthropic's Messages API, as clients speak it.
+
+`messages_api` is the whole of it: `messages_request` reads a body, `error_body` is a refusal and the event that ends a
+broken stream. `messages_stream` lets an answer of Anthropic through, and counts it.
+"""
