@@ -159,10 +159,11 @@ async def test_without_a_disk_and_for_a_moment_without_redis_every_answer_is_exa
     """S5c: the endings wait in memory and are sent from there, also at the end of the process."""
     customer = installation.customer()
     gateway = installation.start_gateway(HASTY)
-    text = "[[sim words=40 pause_ms=20]]"
+    text = "[[sim words=80 pause_ms=20]]"
     streams = [asyncio.create_task(stream(gateway, customer, text, MODELS[n % 2])) for n in range(10)]
-    whole = [asyncio.create_task(ask(gateway, customer, "[[sim first_byte_ms=700]]")) for _ in range(10)]
-    await until_elsewhere(lambda: gateway.metric("poindexter_open_requests") == 20, "open requests")
+    whole = [asyncio.create_task(ask(gateway, customer, "[[sim first_byte_ms=1500]]")) for _ in range(10)]
+    leases = installation.keys_of(customer).leases
+    await until_elsewhere(lambda: installation.redis.zcard(leases) == 20, "admitted requests")
 
     break_the_spool(installation)
     valkey_server.pause()

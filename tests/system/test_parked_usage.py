@@ -44,6 +44,7 @@ def test_the_cap_holds_while_every_event_is_parked_and_after_they_are_replayed(w
     world.ask(lambda services: services.pool.execute(f"ALTER TABLE usage_events DETACH PARTITION {partition}"))
 
     answered = ask_until_refused(world, customer)
+    events = scalar(world, "SELECT count(DISTINCT event_id) FROM usage_dead_letters")
     parked = world.ask(lambda services: DeadLetters(services.pool, services.redis).waiting())
     world.ask(lambda services: counters(services).rebuild())
     after_rebuild = status_of_a_request(world, customer)
@@ -57,7 +58,9 @@ def test_the_cap_holds_while_every_event_is_parked_and_after_they_are_replayed(w
     left = world.come_to_rest(20.0)
 
     assert (after_rebuild, status_of_a_request(world, customer), left) == (402, 402, [])
-    assert answered == parked.letters == replayed > 1
+    # A gateway that loses sight of Redis for a moment sends its last settlements twice: two letters, one event.
+    assert answered == events > 1
+    assert parked.letters == replayed >= answered
     assert (
         parked.charged == scalar(world, "SELECT charged_nano_usd FROM usage_periods WHERE key_id = 0") <= CAP_NANO_USD
     )
