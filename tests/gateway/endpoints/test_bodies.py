@@ -13,7 +13,9 @@ import pytest
 from core.redis.lua_scripts import Argument
 from deploy.local.servers.valkey import ValkeyServer
 from gateway.admission.standing import Standing
-from gateway.dialects.chat_request import ChatRequest
+from gateway.dialects.generation_request import GenerationRequest
+from gateway.dialects.openai.chat_api import ChatApi
+from gateway.dialects.openai.chat_request import parse_chat
 from gateway.endpoints.bodies import LARGE_BYTES, MAX_VALUES, VERY_LARGE_BYTES, Bodies
 from gateway.endpoints.router import Router
 from gateway.inbound.exchange import Exchange
@@ -51,7 +53,7 @@ def chunked(*pieces: bytes) -> bytes:
 class Reading:
     port: int
     bodies: Bodies
-    read: list[ChatRequest] = field(default_factory=list)
+    read: list[GenerationRequest] = field(default_factory=list)
     records: list[RequestRecord] = field(default_factory=list)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     """Cleared, it holds every request with its body in memory."""
@@ -66,13 +68,15 @@ async def reading(bench: Bench, *, max_seconds: float = 30.0, together: int = 10
 
     async def endpoint(client: Exchange, record: RequestRecord) -> None:
         try:
-            state.read.append(await bodies.chat(client, PRINCIPAL))
+            state.read.append(await bodies.read(client, PRINCIPAL, parse_chat))
             await state.go_on.wait()
         finally:
             bodies.release(client)
         await client.answer(200, [(b"content-type", b"application/json")], b"{}")
 
-    router = Router({PATH: {"POST": endpoint}}, {}, (state.records.append,), max_open_requests=100)
+    router = Router(
+        {PATH: {"POST": endpoint}}, {}, (state.records.append,), default_api=ChatApi(), apis={}, max_open_requests=100
+    )
     async with listening(router) as server:
         state.port = server.port
         yield state

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from gateway.dialects.openai.chat_api import ChatApi
 from gateway.endpoints.router import Endpoint, Router
 from gateway.errors import ClientGone, InvalidRequest, RateLimited, UpstreamRefused
 from gateway.inbound.cors import Cors
@@ -52,6 +53,8 @@ async def routed(
         {"/ask": {"POST": endpoint}, "/list": {"GET": endpoint}},
         {"/list/": {"GET": endpoint}},
         (records.append, others.append),
+        default_api=ChatApi(),
+        apis={},
         max_open_requests=max_open_requests,
         cors=cors,
     )
