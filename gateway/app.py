@@ -20,6 +20,7 @@ from gateway.accounting.limits import anthropic_limit_lines, limit_lines
 from gateway.accounting.offline_allowance import OfflineAllowance
 from gateway.accounting.settlement import Settlement
 from gateway.admission.admission import Admission
+from gateway.admission.allowances import Allowances
 from gateway.admission.authentication import Authentication
 from gateway.admission.standing import Standing
 from gateway.answering.client_disconnects import ClientDisconnects
@@ -30,6 +31,7 @@ from gateway.dialects.messages.messages_api import MessagesApi
 from gateway.dialects.openai.chat_api import ChatApi
 from gateway.endpoints.bodies import Bodies
 from gateway.endpoints.generation import Generation
+from gateway.endpoints.key import Key
 from gateway.endpoints.models import PREFIX, Models
 from gateway.endpoints.router import Router
 from gateway.inbound.cors import Cors
@@ -147,6 +149,7 @@ async def open_gateway(
     messages_api = MessagesApi()
     messages = replace(chat, api=messages_api, limit_lines=lambda limits: anthropic_limit_lines(limits, time.time()))
     models = Models(authentication, catalog, standing)
+    key = Key(authentication, standing, Allowances(pipeline, shard_count=shard_count))
     request_log = RequestLog(standard_output() if settings.gateway_request_log else None)
     router = Router(
         {
@@ -154,6 +157,7 @@ async def open_gateway(
             "/v1/ai/chat": {"POST": chat},
             "/v1/messages": {"POST": messages},
             "/v1/models": {"GET": models.list},
+            "/v1/key": {"GET": key.retrieve},
         },
         {PREFIX: {"GET": models.retrieve}},
         (count_request, request_log.add),

@@ -6,5 +6,5 @@ Who may, and how much to reserve.
 3. `surcharges` refuses what costs more than its tokens. `reservation_bound` says what a request can cost at most, from
    the `token_estimate` of its input.
 4. `admission` asks Redis once whether limits and caps allow that, and reserves it. `refusals` words what stands in
-   the way.
+   the way, `allowances` says what is left.
 """
