@@ -28,7 +28,11 @@ PARAMETERS = {
     "route": "routing",
     "provider": "routing",
     "preset": "routing",
+    "speed": "routing",  # Anthropic: a faster model, at several times the price.
+    "inference_geo": "routing",  # Anthropic: another price where the work has to stay in a country.
 }
+USUAL_VALUES = {"speed": "standard", "inference_geo": "global"}
+"""These ask for nothing."""
 OWN_TOOLS = (None, "function", "custom")
 """Tools that run at the client. All others run at the provider, and are billed by the call."""
 ANTHROPIC_CLIENT_TOOLS = ("bash_", "text_editor_", "computer_", "memory_")
@@ -42,7 +46,7 @@ def refuse_unpriced(chat: GenerationRequest, model: Model) -> None:
         for name, kind in PARAMETERS.items():
             value = document.get(name)
             asks = bool(value) or (value == {} and kind == "web_search")  # `web_search_options: {}` searches.
-            if asks and (name != "prediction" or _asks_openai(model)):
+            if asks and value != USUAL_VALUES.get(name) and (name != "prediction" or _asks_openai(model)):
                 _require(kind, model, f"`{name}`", name)
     if chat.media and any(part.get("input_audio") is not None for part in chat.media):
         _require("audio", model, "Sound as input", "messages")

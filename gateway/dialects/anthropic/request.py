@@ -12,7 +12,7 @@ from gateway.dialects.anthropic.thinking import Thinking, thinking
 from gateway.dialects.anthropic.tools import tool_choice, tool_definitions, tools_of_the_history
 from gateway.dialects.generation_request import Document, GenerationRequest
 
-__all__ = ["request_document"]
+__all__ = ["request_document", "require_no_compaction"]
 
 TRANSLATED = {
     "max_completion_tokens", "max_tokens", "messages", "metadata", "model", "output_config", "parallel_tool_calls",
@@ -44,7 +44,7 @@ def request_document(chat: GenerationRequest, *, upstream_model: str, max_output
     document = chat.document
     _require_expressible(document)
     if "context_management" in document:
-        _require_no_compaction(document["context_management"])
+        require_no_compaction(document["context_management"])
     limit = max_output_tokens if clamp else chat.max_output_tokens or max_output_tokens
     system, messages = conversation(document["messages"], may_begin_answer=not NO_BEGINNING.search(upstream_model))
     tools = tool_definitions(document.get("tools"))
@@ -78,7 +78,7 @@ def _require_expressible(document: Document) -> None:
             raise unsupported(f"`{name}`", name, "Leave it out.")
 
 
-def _require_no_compaction(management: object) -> None:
+def require_no_compaction(management: object) -> None:
     """The model's work on a summary is billed, and stands in no count that the answer's usage adds up."""
     edits = management.get("edits") if isinstance(management, dict) else None
     for edit in edits if isinstance(edits, list) else []:

@@ -1,6 +1,7 @@
 """Anthropic's Messages in, the same out: the request changes only where it must, the answer not at all."""
 
 from gateway.dialects.anthropic.errors import in_band_failure, response_failure
+from gateway.dialects.anthropic.request import require_no_compaction
 from gateway.dialects.anthropic.stop_reasons import unknown_reason
 from gateway.dialects.anthropic.usage import UsageReport
 from gateway.dialects.delivered import BYTES_PER_TOKEN
@@ -30,6 +31,7 @@ class MessagesToAnthropic:
         """The client's document with its keys in the client's order, never its raw bytes: of two equal keys another
         parser might take the other one."""
         document = {**chat.document, "model": upstream_model}
+        require_no_compaction(document.get("context_management"))
         if clamp:
             document["max_tokens"] = max_output_tokens
             _bound_thinking(document, max_output_tokens)

@@ -50,6 +50,8 @@ SURCHARGES: list[tuple[str, str, dict[str, Any]]] = [
     ("routing", "provider", {"provider": {"order": ["dear"]}}),
     ("routing", "route", {"route": "fallback"}),
     ("routing", "preset", {"preset": "x"}),
+    ("routing", "speed", {"speed": "fast"}),
+    ("routing", "inference_geo", {"inference_geo": "us"}),
 ]
 
 
@@ -102,3 +104,15 @@ def test_a_prediction_is_free_where_it_is_ignored() -> None:
     claude = MODELS.replace('"openai"', '"anthropic"').format(allowed="[]")
 
     refuse_unpriced(chat(prediction={"type": "content", "content": "x"}), ModelsFile.parse(claude, {}).models["m"])
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"speed": "standard", "inference_geo": "global"},
+        {"tools": [{"type": "bash_20250124", "name": "bash"}, {"type": "text_editor_20250728", "name": "edit"}]},
+    ],
+    ids=["the usual price", "tools that run at the client"],
+)
+def test_what_costs_nothing_beside_its_tokens_passes(asked: dict[str, Any]) -> None:
+    refuse_unpriced(chat(**asked), model())

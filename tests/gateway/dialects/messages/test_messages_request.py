@@ -77,3 +77,13 @@ def test_a_cap_that_leaves_too_little_for_thinking_is_said_before_anything_is_se
 @pytest.mark.parametrize("tier", ["auto", "standard_only", None])
 def test_the_usual_tiers_are_no_tier(tier: str | None) -> None:
     assert parsed(service_tier=tier).service_tier == ""
+
+
+def test_compaction_is_refused_because_its_work_stands_in_no_count() -> None:
+    edits = [{"type": "clear_tool_uses_20250919"}]
+
+    assert sent(5_000, context_management={"edits": edits})["context_management"] == {"edits": edits}
+    with pytest.raises(InvalidRequest) as refused:
+        sent(5_000, context_management={"edits": [*edits, {"type": "compact_20260112"}]})
+
+    assert refused.value.param == "context_management"
