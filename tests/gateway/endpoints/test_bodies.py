@@ -207,6 +207,19 @@ async def test_all_bodies_together_have_a_bound_and_each_gives_back_what_it_took
         assert (crowded, served, afterwards) == ((503, "overloaded"), 200, (200, ""))
 
 
+@pytest.mark.parametrize("body", [SMALL, LARGE, VERY_LARGE], ids=["small", "large", "very large"])
+async def test_a_body_counts_until_its_request_has_ended(tmp_path: Path, redis_url: str, body: bytes) -> None:
+    async with bench_on(tmp_path, redis_url) as bench, reading(bench) as gateway, wire(gateway.port) as client:
+        gateway.go_on.clear()
+        await client.send(request(None, body))
+        await until(lambda: gateway.read)
+        held = gateway.bodies._bytes
+        gateway.go_on.set()
+        await client.head()
+
+        assert (held, gateway.bodies._bytes) == (len(body), 0)
+
+
 async def test_a_client_that_leaves_in_the_middle_of_its_body_gives_back_what_it_took(
     tmp_path: Path, redis_url: str
 ) -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pytest
 
+from gateway.dialects.client_api import ClientApi
+from gateway.dialects.messages.messages_api import MessagesApi
 from gateway.dialects.openai.chat_api import ChatApi
 from gateway.endpoints.router import Endpoint, Router
 from gateway.errors import ClientGone, InvalidRequest, RateLimited, UpstreamRefused
@@ -45,7 +48,11 @@ class Routed:
 
 @asynccontextmanager
 async def routed(
-    endpoint: Endpoint = fine, *, max_open_requests: int = 100, cors: Cors | None = None
+    endpoint: Endpoint = fine,
+    *,
+    max_open_requests: int = 100,
+    cors: Cors | None = None,
+    apis: Mapping[str, ClientApi] = MappingProxyType({}),
 ) -> AsyncIterator[tuple[Routed, Wire]]:
     records: list[RequestRecord] = []
     others: list[RequestRecord] = []
@@ -54,7 +61,7 @@ async def routed(
         {"/list/": {"GET": endpoint}},
         (records.append, others.append),
         default_api=ChatApi(),
-        apis={},
+        apis=apis,
         max_open_requests=max_open_requests,
         cors=cors,
     )
@@ -120,6 +127,18 @@ async def test_an_error_is_answered_in_its_own_words() -> None:
         assert (head.status, head.headers["retry-after-ms"], head.headers["retry-after"]) == (429, "1500", "2")
         assert body["error"]["message"] == "60 requests per minute."
         assert (await gateway.record()).code == "rate_limit_exceeded"
+
+
+async def test_a_path_of_another_api_has_its_errors_in_the_words_of_that_one() -> None:
+    async def refuse(client: Exchange, record: RequestRecord) -> None:
+        raise RateLimited("60 requests per minute.", retry_after=1.5)
+
+    async with routed(refuse, apis={"/ask": MessagesApi()}) as (gateway, client):
+        await client.send(request("POST", "/ask"))
+        head, body = await client.answer()
+
+        assert (head.status, body["type"], body["error"]["type"]) == (429, "error", "rate_limit_error")
+        assert head.headers["request-id"] == body["request_id"] == str((await gateway.record()).request_id)
 
 
 async def test_what_a_provider_calls_its_errors_is_told_and_not_used_as_a_label() -> None:

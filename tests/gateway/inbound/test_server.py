@@ -11,6 +11,7 @@ import pytest
 
 from gateway.errors import ClientGone
 from gateway.inbound import connection
+from gateway.inbound.connection import ClientConnection
 from gateway.inbound.exchange import Exchange
 from tests.gateway.inbound.listening import listening
 from tests.gateway.wire import Wire, wire
@@ -113,6 +114,22 @@ async def test_no_more_of_a_body_is_taken_in_than_somebody_reads() -> None:
     assert held < 1_000_000
 
 
+async def test_behind_a_request_that_waits_its_turn_nothing_more_is_read() -> None:
+    """Or a client could fill the memory with requests that nobody answers yet."""
+    slow = Slow()
+    async with listening(slow) as gateway, wire(gateway.port) as client:
+        sending = asyncio.create_task(client.send(get("/", b"x-long: %b\r\n" % (b"x" * 30_000)) * 1_000))
+        await until(lambda: slow.begun)
+        await asyncio.wait({sending}, timeout=0.3)
+        [connected] = gateway.connections.connections
+        assert isinstance(connected, ClientConnection)
+        waiting, all_sent = len(connected._waiting), sending.done()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+    assert (0 < waiting < 50, all_sent) == (True, False)
+
+
 async def test_an_early_answer_comes_before_the_body_and_the_next_request_behind_it() -> None:
     async with listening(refuse) as gateway, wire(gateway.port) as client:
         whole = post("/", b"x" * BODY_BYTES)
@@ -132,6 +149,19 @@ async def test_an_early_answer_to_a_body_that_was_not_called_for_ends_the_connec
         rest = await client.read_to_end()
 
     assert (head.status, head.headers["connection"], rest) == (401, "close", b"no")
+
+
+async def test_a_client_that_is_refused_early_on_its_last_request_can_send_on_and_read_why() -> None:
+    """A connection that is closed on unread data is reset, and the answer with it."""
+    async with listening(refuse) as gateway, wire(gateway.port) as client:
+        whole = post("/", b"x" * 5_000_000, b"connection: close\r\n")
+        await client.send(whole[:100])
+        await until(lambda: not gateway.connections.tasks and gateway.connections.connections)
+        await client.send(whole[100:])
+        head = await client.head()
+        rest = await client.read_to_end()
+
+    assert (head.status, rest) == (401, b"no")
 
 
 async def test_a_body_is_called_for_when_somebody_reads_it() -> None:
