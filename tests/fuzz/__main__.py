@@ -8,9 +8,10 @@ import argparse
 import random
 import sys
 
-from tests.fuzz import fuzz_response_parser, fuzz_sse, fuzz_translators, fuzz_usage_event
+from tests.fuzz import fuzz_request_parser, fuzz_response_parser, fuzz_sse, fuzz_translators, fuzz_usage_event
 
 RUNS = {
+    "request_parser": fuzz_request_parser.FUZZER.run,
     "response_parser": fuzz_response_parser.run,
     "sse": fuzz_sse.FUZZER.run,
     "translators": fuzz_translators.FUZZER.run,

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from gateway.inbound.request_parser import END, MAX_HEAD_BYTES, BadRequest, Event, RequestHead, RequestParser
+from tests.fuzz import fuzz_request_parser
 
 GET = b"GET /v1/models HTTP/1.1\r\nhost: x\r\nAccept: a\r\naccept: b\r\n\r\n"
 POST = b"POST /v1/chat%20completions?a=1 HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nexpect: 100-Continue\r\n\r\nhello"
@@ -118,3 +119,7 @@ def test_neither_may_what_is_no_body(endless: bytes) -> None:
 
     assert isinstance(problem, BadRequest)
     assert problem.status == 431
+
+
+def test_damage_raises_nothing_and_means_the_same_however_it_is_cut() -> None:
+    assert fuzz_request_parser.FUZZER.run(seconds=30, seed=1, most=300) == 300
