@@ -10,8 +10,10 @@ import pytest
 from core.usage.token_usage import TokenUsage
 from core.usage.usage_event import Outcome
 from gateway.answering import opening
+from gateway.failure import Fault, UpstreamFailure
 from gateway.upstreams.circuit_breaker import CircuitBreaker
 from gateway.upstreams.retry_policy import RetryPolicy
+from gateway.upstreams.upstream import AttemptOutcome
 from tests.gateway.accounting.bench import bench_on
 from tests.gateway.answering.serving import (
     END,
@@ -170,6 +172,24 @@ async def test_when_all_have_failed_the_last_failure_is_told_and_nothing_is_char
         booked = await gateway.recorded()
         assert (head.status, error["error"]["code"]) == (503, "upstream_overloaded")
         assert (booked.outcome, booked.status, booked.cost, booked.attempt) == (Outcome.RELEASED, 503, 0, 3)
+
+
+async def test_where_nobody_can_be_asked_now_nothing_is_sent_and_nothing_charged(
+    tmp_path: Path, redis_url: str
+) -> None:
+    provider = Provider(HELLO)
+    async with bench_on(tmp_path, redis_url) as bench, peer(provider) as upstream:
+        [target] = upstreams_at(upstream, breaker=CircuitBreaker(threshold=1))
+        for account in (7, 8):
+            failure = UpstreamFailure(Fault.UPSTREAM, 500, "No.")
+            target.ended(target.take(account), AttemptOutcome.FAILED, failure)
+        async with serving(bench, upstreams=[target]) as gateway, wire(gateway.port) as client:
+            await client.send(ask())
+            head, error = await client.answer()
+
+            booked = await gateway.recorded()
+            assert (head.status, error["error"]["code"]) == (503, "no_provider_available")
+            assert (booked.outcome, booked.attempt, upstream.accepted) == (Outcome.RELEASED, 0, 0)
 
 
 async def test_no_more_attempts_are_made_than_the_policy_allows(tmp_path: Path, redis_url: str) -> None:

@@ -10,10 +10,10 @@ from contextlib import AsyncExitStack
 import pytest
 
 from gateway.errors import ClientGone
-from gateway.inbound import connection
+from gateway.inbound import connection, connections
 from gateway.inbound.connection import ClientConnection
 from gateway.inbound.exchange import Exchange
-from tests.gateway.inbound.listening import listening
+from tests.gateway.inbound.listening import Listening, listening
 from tests.gateway.wire import Wire, wire
 from tests.harness.waiting import until
 
@@ -81,6 +81,10 @@ async def body_of(client: Wire) -> bytes:
     return await client.exactly(int(head.headers["content-length"]))
 
 
+def client_connections(gateway: Listening) -> list[ClientConnection]:
+    return [one for one in gateway.connections.connections if isinstance(one, ClientConnection)]
+
+
 async def test_requests_that_come_at_once_are_answered_one_after_the_other_in_their_order() -> None:
     slow = Slow()
     async with listening(slow) as gateway, wire(gateway.port) as client:
@@ -121,8 +125,7 @@ async def test_behind_a_request_that_waits_its_turn_nothing_more_is_read() -> No
         sending = asyncio.create_task(client.send(get("/", b"x-long: %b\r\n" % (b"x" * 30_000)) * 1_000))
         await until(lambda: slow.begun)
         await asyncio.wait({sending}, timeout=0.3)
-        [connected] = gateway.connections.connections
-        assert isinstance(connected, ClientConnection)
+        [connected] = client_connections(gateway)
         waiting, all_sent = len(connected._waiting), sending.done()
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
@@ -275,6 +278,22 @@ async def test_a_client_that_only_ends_its_sending_side_has_its_whole_answer(ans
     assert received.endswith(b"/" if answers is Slow else b"4\r\nlast\r\n" + END)
 
 
+async def test_a_client_that_ended_its_sending_side_and_then_leaves_is_noticed() -> None:
+    """Nothing is read from it any more: its reset is looked for."""
+    slow = Slow()
+    async with listening(slow) as gateway, wire(gateway.port) as client:
+        await client.send(get("/"))
+        await until(lambda: slow.begun)
+        client.half_close()
+        await client.head()
+        await client.leave(reset=True)
+        await until(lambda: slow.hung_up)
+        with pytest.raises(ClientGone):
+            await slow.begun[0].answer(200, TEXT, b"")
+
+    assert slow.hung_up == ["/"]
+
+
 async def test_an_answer_that_is_not_finished_is_seen_to_break_off() -> None:
     async def give_up(client: Exchange) -> None:
         client.start(200, TEXT)
@@ -361,6 +380,29 @@ async def test_beyond_their_bound_connections_are_told_so() -> None:
         await ask_once(first)
 
     assert (head.status, head.headers["retry-after"]) == (503, "1")
+
+
+async def test_where_connections_are_many_those_that_ask_nothing_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "CROWDED_IDLE_SECONDS", 0.0)
+    slow = Slow()
+    async with listening(slow, limit=4) as gateway, AsyncExitStack() as stack:
+        idle, begun, busy = [await stack.enter_async_context(wire(gateway.port)) for _ in range(3)]
+        await busy.send(get("/"))
+        await begun.send(get("/")[:10])
+        await until(lambda: slow.begun and len(gateway.connections.connections) == 3)
+        await until(lambda: any(one._head_timer for one in client_connections(gateway)))
+        gateway.connections.look(now=0.0)
+        few = len(gateway.connections.connections)
+
+        await stack.enter_async_context(wire(gateway.port))
+        await until(lambda: len(gateway.connections.connections) == 4)
+        gateway.connections.look(now=0.0)
+        closed = await idle.read_to_end()
+        await begun.send(get("/")[10:])
+        slow.go.set()
+        answers = [await body_of(client) for client in (busy, begun)]
+
+    assert (few, closed, answers) == (3, b"", [b"/", b"/"])
 
 
 @pytest.mark.parametrize("answers", [Slow, Streaming])
