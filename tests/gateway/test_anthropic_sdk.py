@@ -35,37 +35,43 @@ def client(gateway: RunningGateway, customer: Customer) -> Iterator[Anthropic]:
         yield client
 
 
+OPENAI = "gpt-4o-mini"
+BOTH = pytest.mark.parametrize("model", [MODEL, OPENAI])
+
+
 def ask(client: Anthropic, text: str, **more: Any) -> Any:
     return client.messages.create(**{"model": MODEL, "max_tokens": 1_000, "messages": [user(text)], **more})
 
 
+@BOTH
 def test_an_answer_arrives_and_is_booked_once(
-    client: Anthropic, shared: Installation, upstream: SimulatedUpstream, customer: Customer
+    client: Anthropic, model: str, shared: Installation, upstream: SimulatedUpstream, customer: Customer
 ) -> None:
-    answer = ask(client, '[[sim text="Good morning to you"]]')
+    answer = ask(client, '[[sim text="Good morning to you"]]', model=model)
 
     assert (answer.type, answer.role, answer.stop_reason) == ("message", "assistant", "end_turn")
     assert answer.content[0].text == "Good morning to you"
     [booked] = booked_once(shared, upstream, customer)
-    assert answer.usage.input_tokens == booked.event.usage.input
+    assert answer.usage.input_tokens == booked.event.usage.input > 0
     assert answer.usage.output_tokens == booked.event.usage.output == 4
     assert (booked.event.outcome, booked.event.estimated) == (Outcome.COMPLETE, "")
     assert answer._request_id == str(booked.event.event_id)
     shared.assert_nothing_held()
 
 
+@BOTH
 def test_a_stream_arrives_whole_and_is_booked_once(
-    client: Anthropic, shared: Installation, upstream: SimulatedUpstream, customer: Customer
+    client: Anthropic, model: str, shared: Installation, upstream: SimulatedUpstream, customer: Customer
 ) -> None:
     question = user('[[sim text="One two three"]]')
-    with client.messages.stream(model=MODEL, max_tokens=1_000, messages=[question]) as stream:
+    with client.messages.stream(model=model, max_tokens=1_000, messages=[question]) as stream:
         text = "".join(stream.text_stream)
         final = stream.get_final_message()
 
     assert text == "One two three"
     [booked] = booked_once(shared, upstream, customer)
     assert (booked.event.stream, booked.event.usage.output, booked.event.estimated) == (True, 3, "")
-    assert final.usage.output_tokens == 3
+    assert (final.usage.input_tokens, final.usage.output_tokens) == (booked.event.usage.input, 3)
     assert final.stop_reason == "end_turn"
     shared.assert_nothing_held()
 
@@ -94,8 +100,9 @@ def test_tools_and_thinking_come_as_anthropic_has_them(
     booked_once(shared, upstream, customer)
 
 
-def test_the_turn_with_a_tools_result_and_a_picture_goes_on(client: Anthropic) -> None:
-    first = ask(client, "[[sim tools=1 words=3]] go", tools=[WEATHER])
+@BOTH
+def test_the_turn_with_a_tools_result_and_a_picture_goes_on(client: Anthropic, model: str) -> None:
+    first = ask(client, "[[sim tools=1 words=3]] go", tools=[WEATHER], model=model)
     call = first.content[-1]
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
     result = {"type": "tool_result", "tool_use_id": call.id, "content": [{"type": "text", "text": "sun"}, picture]}
@@ -105,7 +112,7 @@ def test_the_turn_with_a_tools_result_and_a_picture_goes_on(client: Anthropic) -
         {"role": "user", "content": [result, {"type": "text", "text": "[[sim words=2]] and now?"}]},
     ]
 
-    answer = client.messages.create(model=MODEL, max_tokens=100, tools=[WEATHER], messages=messages)
+    answer = client.messages.create(model=model, max_tokens=100, tools=[WEATHER], messages=messages)
 
     assert answer.stop_reason == "end_turn"
 
@@ -140,7 +147,6 @@ def test_what_is_left_of_the_limits_is_told_in_anthropics_words(gateway: Running
     ("make", "kind", "type"),
     [
         (lambda client: ask(client, "Hi", model="no-such-model"), anthropic.NotFoundError, "not_found_error"),
-        (lambda client: ask(client, "Hi", model="gpt-4o-mini"), anthropic.BadRequestError, "invalid_request_error"),
         (lambda client: ask(client, "Hi", max_tokens=0), anthropic.BadRequestError, "invalid_request_error"),
         (lambda client: ask(client, "Hi", messages=[]), anthropic.BadRequestError, "invalid_request_error"),
         (
@@ -155,15 +161,7 @@ def test_what_is_left_of_the_limits_is_told_in_anthropics_words(gateway: Running
             "authentication_error",
         ),
     ],
-    ids=[
-        "unknown model",
-        "OpenAI's model",
-        "no output",
-        "no messages",
-        "a tool that costs",
-        "overloaded",
-        "a wrong key",
-    ],
+    ids=["unknown model", "no output", "no messages", "a tool that costs", "overloaded", "a wrong key"],
 )
 def test_every_refusal_is_said_in_anthropics_words(
     client: Anthropic, make: Any, kind: type[anthropic.APIStatusError], type: str
@@ -177,11 +175,54 @@ def test_every_refusal_is_said_in_anthropics_words(
     assert refused.value.request_id == body["request_id"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_several_tools_of_a_model_of_openai_come_as_blocks(
+    client: Anthropic, shared: Installation, upstream: SimulatedUpstream, customer: Customer, stream: bool
+) -> None:
+    common: Any = {
+        "model": OPENAI,
+        "max_tokens": 1_000,
+        "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+        "tools": [WEATHER, {**WEATHER, "name": "traffic"}],
+        "tool_choice": {"type": "any"},
+        "messages": [user("[[sim tools=2 words=3]] go")],
+    }
+    if stream:
+        with client.messages.stream(**common) as events:
+            answer: Any = events.get_final_message()
+    else:
+        answer = client.messages.create(**common)
+
+    calls = [block for block in answer.content if block.type == "tool_use"]
+    assert [call.name for call in calls] == ["weather", "traffic"]
+    assert [set(call.input) for call in calls] == [{"city"}, {"city"}]
+    assert len({call.id for call in calls}) == 2
+    assert answer.stop_reason == "tool_use"
+    booked_once(shared, upstream, customer)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"mcp_servers": [{"type": "url", "url": "https://example.com", "name": "x"}]},
+        {"stop_sequences": ["a", "b", "c", "d", "e"]},
+        {"tools": [{"type": "bash_20250124", "name": "bash"}]},
+    ],
+)
+def test_what_openai_has_no_words_for_is_refused(client: Anthropic, asked: dict[str, Any]) -> None:
+    with pytest.raises(anthropic.BadRequestError) as refused:
+        client.messages.create(model=OPENAI, max_tokens=9, messages=[user("Hi")], extra_body=asked)
+
+    body: Any = refused.value.body
+    assert body["error"]["details"]["error_code"] == "unsupported_parameter"
+
+
+@BOTH
 async def test_an_upstream_that_dies_in_a_stream_ends_it_with_an_error_event(
-    gateway: RunningGateway, shared: Installation, customer: Customer
+    gateway: RunningGateway, shared: Installation, customer: Customer, model: str
 ) -> None:
     body = {
-        "model": MODEL,
+        "model": model,
         "max_tokens": 500,
         "stream": True,
         "messages": [user("[[sim words=30 pause_ms=5 cut=reset after=10]]")],

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from core.models.models_file import Target
 from gateway.dialects.openai.request import Dialect
 from gateway.dialects.pairs.messages_anthropic import MessagesToAnthropic
+from gateway.dialects.pairs.messages_chat import MessagesOverChat
 from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
 from gateway.dialects.pairs.openai_openai import OpenAIToOpenAI
 from gateway.dialects.translator import Translator
@@ -38,6 +39,7 @@ PAIRS: dict[tuple[str, str], Callable[[Target], Translator]] = {
     ("chat", "openai"): _openai_openai,
     ("chat", "anthropic"): _openai_anthropic,
     ("messages", "anthropic"): _messages_anthropic,
+    ("messages", "openai"): lambda target: MessagesOverChat(_openai_openai(target)),
 }
 
 
