@@ -115,7 +115,8 @@ class ChatToMessagesStream:
         text = delta.get("content") or delta.get("refusal")
         if isinstance(text, str) and text:
             self._add_text(text, events)
-        for call in delta.get("tool_calls") or ():
+        calls = delta.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
             if isinstance(call, dict):
                 self._add_call(call, events)
 

@@ -7,10 +7,8 @@ it is still the answer that was asked for. What can't be left out makes the targ
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from gateway.dialects.anthropic.shape import as_list, as_object, as_text
-from gateway.dialects.generation_request import Document
+from gateway.dialects.generation_request import Document, encode
 from gateway.errors import InvalidRequest
 
 __all__ = ["chat_document"]
@@ -72,7 +70,7 @@ def _assistant(blocks: list[Document], param: str) -> list[Document]:
             case "text":
                 texts.append(as_text(block.get("text"), f"{param}.content"))
             case "tool_use":
-                arguments = orjson.dumps(block.get("input") or {}).decode()
+                arguments = encode(block.get("input") or {}).decode()
                 function = {"name": as_text(block.get("name"), f"{param}.content"), "arguments": arguments}
                 calls.append({"id": block.get("id"), "type": "function", "function": function})
             case "thinking" | "redacted_thinking":
@@ -192,7 +190,7 @@ def _tool_choice(choice: object) -> Document:
     if kind == "tool":
         name = as_text(asked.get("name"), "tool_choice.name")
         return {"tool_choice": {"type": "function", "function": {"name": name}}, **parallel}
-    if kind not in TOOL_CHOICES:
+    if not isinstance(kind, str) or kind not in TOOL_CHOICES:
         raise InvalidRequest("`tool_choice.type` must be auto, any, tool or none.", param="tool_choice.type")
     return {"tool_choice": TOOL_CHOICES[kind], **parallel}
 

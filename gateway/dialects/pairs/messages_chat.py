@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 
+import orjson
+
 from gateway.dialects.generation_request import GenerationRequest, encode
 from gateway.dialects.messages.from_chat_stream import ChatToMessagesStream
 from gateway.dialects.messages.message import message_of
 from gateway.dialects.messages.to_chat import chat_document
 from gateway.dialects.openai.chat_request import API
-from gateway.dialects.translator import Answer, Header, Translator
-from gateway.failure import UpstreamFailure
+from gateway.dialects.translator import Answer, Header, MalformedAnswer, Translator
+from gateway.failure import Fault, UpstreamFailure
 
 __all__ = ["MessagesOverChat"]
 
@@ -29,7 +31,11 @@ class MessagesOverChat:
 
     def answer(self, chat: GenerationRequest, body: bytes, *, created: int) -> Answer:
         answer = self._chat.answer(_answered(chat), body, created=created)
-        return replace(answer, body=message_of(answer.body, answer.usage))
+        try:
+            return replace(answer, body=message_of(answer.body, answer.usage))
+        except orjson.JSONEncodeError as error:
+            message = "The provider's answer is broken: it is nested too deeply."
+            raise MalformedAnswer(UpstreamFailure(Fault.UPSTREAM, 200, message)) from error
 
     def stream(self, chat: GenerationRequest, *, created: int) -> ChatToMessagesStream:
         return ChatToMessagesStream(self._chat.stream(_answered(chat), created=created))

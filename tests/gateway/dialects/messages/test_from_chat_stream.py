@@ -144,3 +144,12 @@ def test_an_answer_that_breaks_off_has_no_end() -> None:
     assert b"message_stop" not in text
     assert translated.failure is not None
     assert translated.error_frame("It broke off.", "api_error", "upstream_error").startswith(b"event: error\ndata: ")
+
+
+@pytest.mark.parametrize("calls", [True, 7, "x", [7], [{}], [{"index": "1"}], [{"function": None}]])
+def test_tool_calls_that_are_none_break_nothing(calls: Any) -> None:
+    translated = stream()
+
+    found = events(translated.feed(sse([chunk({"tool_calls": calls}), *TEXT])))
+
+    assert found[-1]["type"] == "message_stop"

@@ -131,6 +131,7 @@ def test_a_schema_for_the_answer(member: str) -> None:
         ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools[0].type"),
         ({"tools": [{"name": 1}]}, "tools[0].name"),
         ({"tool_choice": {"type": "x"}}, "tool_choice.type"),
+        ({"tool_choice": {"type": {}}}, "tool_choice.type"),
         ({"system": [{"type": "text"}]}, "system[0].text"),
         ({"messages": [{"role": "user", "content": [{"type": "search_result"}]}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"),
