@@ -15,11 +15,12 @@ from simulators.answers.replies import Request, count_usage
 from simulators.anthropic import errors as anthropic_errors
 from simulators.anthropic import rules as anthropic_rules
 from simulators.anthropic import versions as anthropic_versions
+from simulators.anthropic.betas import with_betas
 from simulators.anthropic.conversation import check_conversation
 from simulators.anthropic.reply import AnthropicReply
 from simulators.anthropic.schema import COUNT_REQUEST, MESSAGES_REQUEST
 from simulators.faults.refusals import Refused
-from simulators.schemas.validation import Spec
+from simulators.schemas.validation import Fields
 
 ADAPTIVE_THINKING_TOKENS = {"low": 8, "medium": 16, "high": 32, "xhigh": 64, "max": 128}
 MANUAL_THINKING_TOKENS = 20
@@ -48,11 +49,11 @@ class AnthropicMessages:
             raise Refused(401, "invalid x-api-key")
         return api_key
 
-    def check(self, body: Any, headers: dict[str, str], spec: Spec = MESSAGES_REQUEST) -> Family:
+    def check(self, body: Any, headers: dict[str, str], spec: Fields = MESSAGES_REQUEST) -> Family:
         """The family of the requested model, or the first reason why the request cannot be served."""
         version = headers.get("anthropic-version")
         anthropic_versions.check_version(version)
-        anthropic_rules.check_shape(body, spec)
+        anthropic_rules.check_shape(body, with_betas(spec, headers.get("anthropic-beta", "")))
         anthropic_versions.check(body, version)
         family = find(ANTHROPIC, body["model"])
         if family is None:

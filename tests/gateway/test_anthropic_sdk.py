@@ -117,6 +117,17 @@ def test_the_turn_with_a_tools_result_and_a_picture_goes_on(client: Anthropic, m
     assert answer.stop_reason == "end_turn"
 
 
+def test_a_field_of_a_beta_goes_with_its_beta(client: Anthropic) -> None:
+    """As Claude Code asks, which names betas that the models file does not allow as well."""
+    more: Any = {
+        "extra_headers": {"anthropic-beta": "claude-code-20250219,context-management-2025-06-27"},
+        "extra_query": {"beta": "true"},
+        "extra_body": {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}},
+    }
+
+    assert ask(client, "[[sim words=2]]", **more).stop_reason == "end_turn"
+
+
 def test_what_is_cached_is_booked_in_its_class(
     client: Anthropic, shared: Installation, upstream: SimulatedUpstream, customer: Customer
 ) -> None:

@@ -71,9 +71,10 @@ def behind_an_open_circuit(shop: Shop) -> Any:
 
 
 def twice(shop: Shop, **customer: Any) -> Any:
-    """The second of two requests in one minute."""
+    """The second of two requests in one minute, or the third where a minute ended between them."""
     made = shop.installation.customer(**customer)
-    ask(shop.client(made.key), max_tokens=10)
+    for _ in range(2):
+        ask(shop.client(made.key), max_tokens=10)
     return ask(shop.client(made.key), max_tokens=10)
 
 

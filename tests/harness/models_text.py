@@ -24,6 +24,7 @@ api_key = "sk-sim-openai"
 schema = "anthropic"
 base_url = "{anthropic}"
 api_key = "sk-sim-anthropic"
+betas = ["context-management-2025-06-27"]
 
 [providers.dead]
 schema = "openai"

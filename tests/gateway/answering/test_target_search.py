@@ -1,6 +1,7 @@
 """Who is asked next, and what a client is told when nobody has answered."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from core.models.models_file import ModelsFile
 from gateway.accounting.reservation import Reservation
 from gateway.answering.target_search import TargetSearch
 from gateway.dialects.generation_request import GenerationRequest
-from gateway.dialects.messages.messages_request import parse_messages
 from gateway.dialects.openai.chat_request import parse_chat
 from gateway.errors import InvalidRequest, NoTargetAvailable, UpstreamFailed, UpstreamRateLimited, UpstreamRefused
 from gateway.failure import Fault, UpstreamFailure
@@ -140,18 +140,11 @@ def test_a_request_that_no_target_can_say_names_the_reason(reservation: Reservat
 def test_a_target_that_does_not_speak_the_clients_api_is_never_attempted(
     reservation: Reservation, upstreams: list[Upstream]
 ) -> None:
-    document = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "Hi"}]}
-    message = parse_messages(json.dumps(document).encode())
-    search = TargetSearch(message, reservation, upstreams)
-    of_openai_only = TargetSearch(message, reservation, upstreams[:2])
+    search = TargetSearch(replace(chat(), api="of the future"), reservation, upstreams[:2])
 
-    attempt = search.next()
-    nobody = of_openai_only.next()
-
-    assert attempt is not None
-    assert (attempt.upstream, nobody) == (upstreams[CLAUDE], None)
+    assert search.next() is None
     with pytest.raises(InvalidRequest, match="its provider speaks openai"):
-        raise of_openai_only.error()
+        raise search.error()
 
 
 def test_a_target_that_is_held_up_but_can_say_it_counts_for_more_than_one_that_cannot(
