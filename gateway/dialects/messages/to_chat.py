@@ -25,7 +25,7 @@ def chat_document(document: Document) -> Document:
             raise _unsupported(f"`{name}`", name)
     chat: dict[str, Any] = {
         "model": document["model"],
-        "messages": [*_system(document.get("system")), *_conversation(document["messages"])],
+        "messages": [*_system(document.get("system"), "system"), *_conversation(document["messages"])],
         "max_completion_tokens": document["max_tokens"],
         "stream": document.get("stream"),
         "temperature": document.get("temperature"),
@@ -38,12 +38,12 @@ def chat_document(document: Document) -> Document:
     return {name: value for name, value in chat.items() if value is not None}
 
 
-def _system(system: object) -> list[Document]:
+def _system(system: object, param: str) -> list[Document]:
     if system is None or system == "":
         return []
     if isinstance(system, str):
         return [{"role": "system", "content": system}]
-    texts = [_text_of(block, f"system[{index}]") for index, block in enumerate(as_list(system, "system"))]
+    texts = [_text_of(block, f"{param}[{index}]") for index, block in enumerate(as_list(system, param))]
     return [{"role": "system", "content": "\n\n".join(texts)}] if texts else []
 
 
@@ -52,8 +52,11 @@ def _conversation(messages: list[Document]) -> list[Document]:
     for index, message in enumerate(messages):
         param = f"messages[{index}]"
         role, content = message["role"], message.get("content")
+        if role == "system":  # In the middle of a conversation, as Claude Code writes reminders.
+            chat += _system(content, f"{param}.content")
+            continue
         if role not in ("user", "assistant"):
-            raise InvalidRequest(f"`{param}.role` must be user or assistant.", param=f"{param}.role")
+            raise InvalidRequest(f"`{param}.role` must be user, assistant or system.", param=f"{param}.role")
         if isinstance(content, str):
             chat.append({"role": role, "content": content})
             continue

@@ -77,6 +77,15 @@ def test_a_turn_with_tools_and_pictures() -> None:
     ]
 
 
+def test_a_reminder_in_the_middle_stays_where_it_is() -> None:
+    """As Claude Code writes them."""
+    translated = messages(
+        {"role": "user", "content": "Hi"}, {"role": "system", "content": [{"type": "text", "text": "Be quick."}]}
+    )
+
+    assert translated == [{"role": "user", "content": "Hi"}, {"role": "system", "content": "Be quick."}]
+
+
 @pytest.mark.parametrize(
     ("source", "part"),
     [
@@ -135,7 +144,7 @@ def test_a_schema_for_the_answer(member: str) -> None:
         ({"system": [{"type": "text"}]}, "system[0].text"),
         ({"messages": [{"role": "user", "content": [{"type": "search_result"}]}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"),
-        ({"messages": [{"role": "system", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
         (
             {
                 "messages": [
