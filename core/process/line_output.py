@@ -24,7 +24,7 @@ class LineOutput:
         """A line was perhaps written in part, by us or by another worker: the next one must not run into it."""
 
     def write(self, lines: Iterable[bytes], *, patience_seconds: float) -> int:
-        """Each line ends with LF. Returns how many were lost, within `patience_seconds` even when nobody reads."""
+        """Each line ends with LF. Returns how many were lost, within `patience_seconds` even when nothing is read."""
         deadline = time.monotonic() + patience_seconds
         return sum(piece.count(b"\n") for piece in _pieces(lines) if not self._write(piece, deadline))
 

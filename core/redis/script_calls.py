@@ -43,8 +43,8 @@ def admit(
     choices: int,
     event: bytes,
 ) -> Call:
-    """`epoch` is the `run_id` of the server that this connection leads to. `event` is recorded if nobody ends the
-    reservation: an estimate."""
+    """`epoch` is the `run_id` of the server that this connection leads to. `event`, an estimate, is recorded if
+    the gateway never ends the reservation."""
     return Call(
         "admit",
         (keys.account, keys.key, keys.reservation, keys.leases),
@@ -173,7 +173,7 @@ def replay(
     charged: int = 0,
     before: str = "",
 ) -> Call:
-    """`fields` are the entry's. Without scopes its amount is added to nothing: nobody can read whose it is. `before`:
+    """`fields` are the entry's. Without scopes its amount is added to nothing: whose it is can't be read. `before`:
     the entry as which it was put back before, which may still be there."""
     parts = (part for pair in fields.items() for part in pair)
     return Call("replay", (stream, *scopes), (period, charged, before, *parts))

@@ -109,7 +109,7 @@ class Connections:
 
 
 def _descriptors_left() -> bool:
-    """Without one, accepting fails where nobody sees it."""
+    """Without one, accepting fails without a trace."""
     try:
         socket.socket().close()
     except OSError:

@@ -69,7 +69,7 @@ class ResponseParser:
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the connection, at least one. Raises MalformedResponse; feed no more then."""
         if self.complete:
-            self.reusable = False  # Nobody asked for more: what follows cannot be trusted.
+            self.reusable = False  # More than was asked for: what follows cannot be trusted.
         elif self.headed:
             self._execute(data)
             if self.body:

@@ -7,7 +7,7 @@ The counters in Redis against what they are a cache of.
 
 `check` reads, `rebuild` sets what differs: never by adding, so any number of rebuilds at once leave the same values.
 
-Redis serves nobody while a script runs, so nothing is counted in one: streams and leases are read in slices, once for a
+While a script runs Redis does nothing else, so none counts: streams and leases are read in slices, once for a
 whole shard. What is counted that way is true of a scope that nothing has touched meanwhile: its hash reads the same
 before and after. The others are looked at again, and a difference has to be found twice.
 """

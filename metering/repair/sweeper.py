@@ -1,8 +1,8 @@
 """
-Reservations whose gateway died: the lease ran out and nobody ended them.
+Reservations whose gateway died: the lease ran out before they were ended.
 
 A lease that has run out proves little: Redis' clock may have been set forward, or the gateway was cut off for a moment.
-So the sweeper looks twice. Only what nobody has prolonged between two looks, some seconds of its own steady clock
+So the sweeper looks twice. Only what was not prolonged between two looks, some seconds of its own steady clock
 apart, is ended: a living gateway prolongs each of its reservations in that time.
 
 A lease that runs out in the far future was written by a clock that has been set back since. It is made to run out now:

@@ -45,7 +45,7 @@ class MessagesOverChat:
 
 
 def _answered(request: GenerationRequest) -> GenerationRequest:
-    """For what follows the request: nobody looks into its document again."""
+    """For what follows the request: its document is not looked into again."""
     return replace(request, api=API, wants_usage=False)
 
 
