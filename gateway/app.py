@@ -16,8 +16,8 @@ from core.process.line_output import standard_output
 from core.redis.connections import connect_redis
 from core.redis.lua_scripts import load_script
 from gateway.accounting.leases import Leases
-from gateway.accounting.limits import anthropic_limit_lines, limit_lines
 from gateway.accounting.offline_allowance import OfflineAllowance
+from gateway.accounting.rate_limit_headers import anthropic_limit_lines, limit_lines
 from gateway.accounting.settlement import Settlement
 from gateway.admission.admission import Admission
 from gateway.admission.allowances import Allowances

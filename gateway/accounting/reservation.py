@@ -12,7 +12,7 @@ from core.redis.keys import ReservationKeys
 from core.usage.token_usage import TokenUsage
 from core.usage.usage_event import GATEWAY_LOST, Outcome, UsageEvent
 from gateway.accounting.charge import Charge
-from gateway.accounting.limits import Limits
+from gateway.accounting.rate_limit_headers import Limits
 from gateway.accounting.settlement import Settlement
 from gateway.dialects.translator import StreamTranslator
 from gateway.errors import ClientGone, GatewayError

@@ -21,8 +21,8 @@ from core.principal import Principal
 from core.redis import script_calls
 from core.redis.keys import ReservationKeys
 from core.usage.billing_period import billing_period
-from gateway.accounting.limits import Limits
 from gateway.accounting.offline_allowance import OfflineAllowance
+from gateway.accounting.rate_limit_headers import Limits
 from gateway.accounting.reservation import Reservation
 from gateway.accounting.settlement import Settlement
 from gateway.admission.refusals import refusal

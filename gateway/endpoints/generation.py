@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from core.principal import Principal
 from core.process.failpoints import Failpoints
 from gateway.accounting.leases import Leases
-from gateway.accounting.limits import Limits
+from gateway.accounting.rate_limit_headers import Limits
 from gateway.admission.admission import Admission
 from gateway.admission.authentication import Authentication
 from gateway.admission.surcharges import refuse_unpriced

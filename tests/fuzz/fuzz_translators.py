@@ -12,8 +12,8 @@ from gateway.admission.token_estimate import FAMILIES, estimate_input
 from gateway.dialects.generation_request import GenerationRequest
 from gateway.dialects.openai.chat_request import parse_chat
 from gateway.dialects.openai.usage import MAX_TOKENS
-from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
-from gateway.dialects.pairs.openai_openai import OpenAIToOpenAI
+from gateway.dialects.pairs.chat_anthropic import ChatToAnthropic
+from gateway.dialects.pairs.chat_openai import ChatToOpenAI
 from gateway.dialects.translator import MalformedAnswer, Translator
 from gateway.errors import InvalidRequest
 from tests.fuzz.damage import Fuzzer
@@ -21,9 +21,9 @@ from tests.gateway.dialects.replay import Outcome, chat, play
 from tests.gateway.dialects.streams import anthropic, openai
 
 TRANSLATORS: tuple[Translator, ...] = (
-    OpenAIToOpenAI(),
-    OpenAIToAnthropic(),
-    OpenAIToAnthropic(input_includes_cache=True),
+    ChatToOpenAI(),
+    ChatToAnthropic(),
+    ChatToAnthropic(input_includes_cache=True),
 )
 NOW = 1_700_000_000.0
 

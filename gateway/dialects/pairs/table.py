@@ -4,18 +4,18 @@ from collections.abc import Callable
 
 from core.models.models_file import Target
 from gateway.dialects.openai.request import Dialect
+from gateway.dialects.pairs.chat_anthropic import ChatToAnthropic
+from gateway.dialects.pairs.chat_openai import ChatToOpenAI
 from gateway.dialects.pairs.messages_anthropic import MessagesToAnthropic
 from gateway.dialects.pairs.messages_chat import MessagesOverChat
-from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
-from gateway.dialects.pairs.openai_openai import OpenAIToOpenAI
 from gateway.dialects.translator import Translator
 
 __all__ = ["translators"]
 
 
-def _openai_openai(target: Target) -> Translator:
+def _chat_openai(target: Target) -> Translator:
     provider = target.provider
-    return OpenAIToOpenAI(
+    return ChatToOpenAI(
         Dialect(
             max_tokens_parameter=provider.max_tokens_parameter,
             stream_options=provider.stream_options,
@@ -27,8 +27,8 @@ def _openai_openai(target: Target) -> Translator:
     )
 
 
-def _openai_anthropic(target: Target) -> Translator:
-    return OpenAIToAnthropic(input_includes_cache=target.provider.input_includes_cache)
+def _chat_anthropic(target: Target) -> Translator:
+    return ChatToAnthropic(input_includes_cache=target.provider.input_includes_cache)
 
 
 def _messages_anthropic(target: Target) -> Translator:
@@ -36,10 +36,10 @@ def _messages_anthropic(target: Target) -> Translator:
 
 
 PAIRS: dict[tuple[str, str], Callable[[Target], Translator]] = {
-    ("chat", "openai"): _openai_openai,
-    ("chat", "anthropic"): _openai_anthropic,
+    ("chat", "openai"): _chat_openai,
+    ("chat", "anthropic"): _chat_anthropic,
     ("messages", "anthropic"): _messages_anthropic,
-    ("messages", "openai"): lambda target: MessagesOverChat(_openai_openai(target)),
+    ("messages", "openai"): lambda target: MessagesOverChat(_chat_openai(target)),
 }
 
 

@@ -9,7 +9,7 @@ from openai.lib.streaming._deltas import accumulate_delta
 from openai.types.chat import ChatCompletion, ChatCompletionMessage
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 
-from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
+from gateway.dialects.pairs.chat_anthropic import ChatToAnthropic
 from tests.gateway.dialects.replay import chat, play
 from tests.gateway.dialects.streams import anthropic as streams
 
@@ -45,7 +45,7 @@ def block(index: int, one: dict[str, Any]) -> bytes:
     return streams.block(index, one)
 
 
-TRANSLATOR = OpenAIToAnthropic()
+TRANSLATOR = ChatToAnthropic()
 
 
 def answered(content: list[dict[str, Any]]) -> dict[str, Any]:

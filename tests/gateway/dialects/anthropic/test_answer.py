@@ -5,7 +5,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from core.usage.token_usage import TokenUsage
-from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
+from gateway.dialects.pairs.chat_anthropic import ChatToAnthropic
 from gateway.dialects.translator import Answer, MalformedAnswer
 from gateway.failure import Fault
 from tests.gateway.dialects.replay import chat
@@ -26,7 +26,7 @@ def answered(
         "usage": usage,
         **more,
     }
-    translator = OpenAIToAnthropic(input_includes_cache=inclusive)
+    translator = ChatToAnthropic(input_includes_cache=inclusive)
     answer = translator.answer(chat(), orjson.dumps(message), created=1700000000)
     ChatCompletion.model_validate_json(answer.body, strict=True)
     return answer
@@ -120,7 +120,7 @@ def test_f43_tool_calls_with_and_without_input() -> None:
 def test_e11_numbers_in_a_tools_input_keep_their_digits(number: str) -> None:
     body = b'{"content":[{"type":"tool_use","id":"a","name":"pay","input":{"wei":%b}}],"usage":{"input_tokens":1}}'
 
-    answer = OpenAIToAnthropic().answer(chat(), body % number.encode(), created=1)
+    answer = ChatToAnthropic().answer(chat(), body % number.encode(), created=1)
 
     assert choice(answer)["message"]["tool_calls"][0]["function"]["arguments"] == f'{{"wei":{number}}}'
     assert answer.usage == TokenUsage(input=1, output=answer.estimated_output)
@@ -287,6 +287,6 @@ def test_f17_prompt_and_completion_add_up_to_the_total(cached: int, written: int
 )
 def test_f45_an_error_or_garbage_under_200_is_a_failed_attempt(body: bytes, fault: Fault, message: str) -> None:
     with pytest.raises(MalformedAnswer, match=message) as caught:
-        OpenAIToAnthropic().answer(chat(), body, created=1)
+        ChatToAnthropic().answer(chat(), body, created=1)
 
     assert caught.value.failure.fault is fault

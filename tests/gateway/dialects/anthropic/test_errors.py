@@ -3,7 +3,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
+from gateway.dialects.pairs.chat_anthropic import ChatToAnthropic
 from gateway.failure import Fault, UpstreamFailure
 
 
@@ -12,7 +12,7 @@ def failure(
 ) -> UpstreamFailure:
     error = {"type": type, "message": message, "details": details or None}
     body = orjson.dumps({"type": "error", "error": error, "request_id": "req_1"})
-    return OpenAIToAnthropic().failure(status, (headers or {}).get, body)
+    return ChatToAnthropic().failure(status, (headers or {}).get, body)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
-from gateway.dialects.pairs.openai_openai import OpenAIToOpenAI
+from gateway.dialects.pairs.chat_anthropic import ChatToAnthropic
+from gateway.dialects.pairs.chat_openai import ChatToOpenAI
 from gateway.dialects.translator import MalformedAnswer
 from tests.gateway.dialects.replay import chat
 
@@ -55,7 +55,7 @@ def test_s7_the_largest_requests_keep_nobody_waiting(fields: Callable[[], dict[s
     request = chat(**fields())
     began = time.process_time()
 
-    OpenAIToAnthropic().request(request, upstream_model="claude-sonnet-4-5", max_output_tokens=4096, clamp=True)
+    ChatToAnthropic().request(request, upstream_model="claude-sonnet-4-5", max_output_tokens=4096, clamp=True)
 
     assert time.process_time() - began < MAX_CPU_SECONDS
 
@@ -66,7 +66,7 @@ def test_s21_an_answer_of_very_many_blocks_keeps_nobody_waiting() -> None:
     body = orjson.dumps({"content": [*texts, *thoughts], "stop_reason": "end_turn"})
     began = time.process_time()
 
-    OpenAIToAnthropic().answer(chat(), body, created=0)
+    ChatToAnthropic().answer(chat(), body, created=0)
 
     assert time.process_time() - began < MAX_CPU_SECONDS
 
@@ -77,7 +77,7 @@ def test_s21_an_error_as_long_as_an_answer_keeps_nobody_waiting() -> None:
     began = time.process_time()
 
     with pytest.raises(MalformedAnswer) as caught:
-        OpenAIToOpenAI().answer(chat(), body, created=0)
+        ChatToOpenAI().answer(chat(), body, created=0)
 
     assert len(caught.value.failure.message) == 1_000
     assert time.process_time() - began < MAX_CPU_SECONDS / 5

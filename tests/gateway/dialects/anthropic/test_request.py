@@ -6,12 +6,12 @@ import pytest
 
 from gateway.dialects.anthropic.response_format import BY_SCHEMA, ONE_OBJECT
 from gateway.dialects.openai.chat_request import parse_chat
-from gateway.dialects.pairs.openai_anthropic import OpenAIToAnthropic
+from gateway.dialects.pairs.chat_anthropic import ChatToAnthropic
 from gateway.errors import InvalidRequest
 from tests.gateway.dialects.anthropic.sdk_shape import require_sdk_shape
 from tests.gateway.dialects.replay import chat
 
-TRANSLATOR = OpenAIToAnthropic()
+TRANSLATOR = ChatToAnthropic()
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 

@@ -5,13 +5,13 @@ import json
 import pytest
 
 from gateway.dialects.messages.messages_request import parse_messages
+from gateway.dialects.pairs.chat_openai import ChatToOpenAI
 from gateway.dialects.pairs.messages_chat import MessagesOverChat
-from gateway.dialects.pairs.openai_openai import OpenAIToOpenAI
 from gateway.dialects.translator import MalformedAnswer
 from gateway.errors import InvalidRequest
 
 DEEP = '{"a":' * 300 + "1" + "}" * 300
-TRANSLATOR = MessagesOverChat(OpenAIToOpenAI())
+TRANSLATOR = MessagesOverChat(ChatToOpenAI())
 
 
 def body(input_: str = "{}") -> bytes:

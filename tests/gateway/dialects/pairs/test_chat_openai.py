@@ -8,12 +8,12 @@ from gateway.dialects.generation_request import GenerationRequest
 from gateway.dialects.openai.chat_request import parse_chat
 from gateway.dialects.openai.request import Dialect
 from gateway.dialects.openai.stream import OpenAIStream
-from gateway.dialects.pairs.openai_openai import OpenAIToOpenAI
+from gateway.dialects.pairs.chat_openai import ChatToOpenAI
 from gateway.dialects.translator import MalformedAnswer
 from gateway.failure import Fault
 from tests.gateway.dialects.replay import chat
 
-TRANSLATOR = OpenAIToOpenAI()
+TRANSLATOR = ChatToOpenAI()
 BOTH = {"max_completion_tokens": 100, "max_tokens": 100}
 
 
@@ -49,7 +49,7 @@ def test_e4_f61_one_limit_with_one_value_goes_out_under_the_only_name_that_the_u
 ) -> None:
     limit = 64 if clamp else 100
     request = chat(**fields)
-    body = OpenAIToOpenAI(Dialect(max_tokens_parameter=name)).request(
+    body = ChatToOpenAI(Dialect(max_tokens_parameter=name)).request(
         request, upstream_model="m", max_output_tokens=limit, clamp=clamp or request.max_output_tokens is None
     )
 
@@ -57,7 +57,7 @@ def test_e4_f61_one_limit_with_one_value_goes_out_under_the_only_name_that_the_u
 
 
 def test_c3_an_upstream_without_stream_options_is_sent_none() -> None:
-    translator = OpenAIToOpenAI(Dialect(stream_options=False))
+    translator = ChatToOpenAI(Dialect(stream_options=False))
 
     for options in (None, {"include_usage": True}):
         request = chat(stream=True, stream_options=options)

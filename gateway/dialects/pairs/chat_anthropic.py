@@ -8,10 +8,10 @@ from gateway.dialects.generation_request import GenerationRequest, encode
 from gateway.dialects.translator import Answer, Header
 from gateway.failure import UpstreamFailure
 
-__all__ = ["OpenAIToAnthropic"]
+__all__ = ["ChatToAnthropic"]
 
 
-class OpenAIToAnthropic:
+class ChatToAnthropic:
     """The translator for Anthropic, and for upstreams that speak its Messages API."""
 
     path = "/v1/messages"

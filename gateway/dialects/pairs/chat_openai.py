@@ -10,10 +10,10 @@ from gateway.dialects.openai.usage import read_usage
 from gateway.dialects.translator import Answer, Header, MalformedAnswer
 from gateway.failure import Fault, UpstreamFailure
 
-__all__ = ["OpenAIToOpenAI"]
+__all__ = ["ChatToOpenAI"]
 
 
-class OpenAIToOpenAI:
+class ChatToOpenAI:
     """The translator for every upstream that speaks OpenAI's chat completions."""
 
     path = "/chat/completions"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.accounting.limits import Limits, limit_lines
+from gateway.accounting.rate_limit_headers import Limits, limit_lines
 
 
 def headers(reset_ms: int, requests: int, requests_left: int, tokens: int, tokens_left: int) -> dict[str, str]:
